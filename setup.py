@@ -1,0 +1,5 @@
+"""Entry point for tools that still call ``setup.py``; see setup.cfg."""
+
+from setuptools import setup
+
+setup()

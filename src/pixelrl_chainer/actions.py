@@ -1,0 +1,178 @@
+"""The actions a pixel can choose from, and the sets in which agents learn them.
+
+An action is any pure function from float32 (B, C, H, W) images to images of the same shape. It runs
+on the whole current image; then every pixel, with all its channels, takes the result of the action
+it chose.
+
+The position of an action in its set is the channel of the policy that chooses it, so the order of a
+set is part of the format of every weight file: never reorder or extend an existing set, add one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from . import filters, paper
+from .backend import Array, xp_of
+from .kernels import actions_gpu as gpu
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing that an agent can do to its pixel.
+
+    Parameters
+    ----------
+    name : str
+        Identifier, as stored in checkpoints.
+    label : str
+        Short text for figures and tables.
+    apply : callable
+        Pure function from float32 (B, C, H, W) images to images of the same shape and dtype.
+    cuda : str
+        The same as a C expression of one pixel (see :mod:`pixelrl_chainer.kernels.actions_gpu`);
+        empty if there is none. A set whose actions all have one runs as a single GPU kernel.
+    """
+
+    name: str
+    label: str
+    apply: Callable[[Array], Array]
+    cuda: str = ""
+
+
+@dataclass(frozen=True)
+class ActionSet:
+    """Actions in the order of the policy's channels."""
+
+    name: str
+    actions: tuple[Action, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the actions; the index of each is its number in an action map."""
+        return tuple(action.name for action in self.actions)
+
+    def __len__(self) -> int:
+        """Count the actions."""
+        return len(self.actions)
+
+    def apply(self, images: Array, action_map: Array) -> Array:
+        """Let every pixel take the result of the action it chose.
+
+        Parameters
+        ----------
+        images : float32 array, (B, C, H, W)
+            Current images, any range; left as they are.
+        action_map : integer array, (B, H, W)
+            Number of the action that each pixel chose, from 0 to ``len(self) - 1``.
+
+        Returns
+        -------
+        float32 array, (B, C, H, W)
+            New images, not clipped.
+
+        Raises
+        ------
+        TypeError
+            If ``images`` is not float32.
+        ValueError
+            If a shape, the dtype of ``action_map`` or a number in it is not as stated.
+        """
+        filters.check_images(images)
+        self._check_map(images, action_map)
+        xp = xp_of(images)
+        cuda = tuple(action.cuda for action in self.actions)
+        if xp is not np and all(cuda):
+            return gpu.choose(images, action_map, cuda)
+        result = xp.empty_like(images)
+        for number, action in enumerate(self.actions):
+            chosen = action_map == number
+            if chosen.any():
+                xp.copyto(result, action.apply(images), where=chosen[:, None])
+        return result
+
+    def _check_map(self, images: Array, action_map: Array) -> None:
+        batch, _, height, width = images.shape
+        if action_map.shape != (batch, height, width):
+            raise ValueError(
+                f"action_map must have shape {(batch, height, width)} for images of shape "
+                f"{images.shape}, found {action_map.shape}"
+            )
+        if action_map.dtype.kind not in "iu":
+            raise ValueError(f"action_map must hold integers, found {action_map.dtype}")
+        lowest, highest = int(action_map.min()), int(action_map.max())
+        if lowest < 0 or highest >= len(self):
+            raise ValueError(
+                f"action_map must hold 0 to {len(self) - 1} for the action set {self.name!r}, "
+                f"found {lowest} to {highest}"
+            )
+
+
+def _nothing(images: Array) -> Array:
+    return images
+
+
+def _shift(name: str, label: str, delta: float) -> Action:
+    return Action(name, label, partial(filters.shift, delta=delta), gpu.shift_code(delta))
+
+
+def _gaussian(sigma: float) -> Action:
+    return Action(
+        f"gaussian-{sigma}",
+        f"Gaussian σ {sigma}",
+        partial(filters.gaussian_filter, sigma=sigma),
+        gpu.separable_code(filters.gaussian_kernel(sigma)),
+    )
+
+
+def _bilateral(sigma_color: float) -> Action:
+    sigmas = {"sigma_color": sigma_color, "sigma_space": paper.BILATERAL_SIGMA_SPACE}
+    exponent, space = filters.bilateral_weights(**sigmas)
+    return Action(
+        f"bilateral-{sigma_color}",
+        f"bilateral σc {sigma_color}",
+        partial(filters.bilateral_filter, **sigmas),
+        gpu.bilateral_code(exponent, tuple(space.values())),
+    )
+
+
+NOTHING = Action("nothing", "do nothing", _nothing, gpu.NOTHING)
+MINUS = _shift("minus", "−1/255", -paper.PIXEL_STEP)
+PLUS = _shift("plus", "+1/255", paper.PIXEL_STEP)
+BOX = Action("box", "box 5×5", filters.box_filter, gpu.separable_code(filters.BOX_KERNEL))
+MEDIAN = Action("median", "median 5×5", filters.median_filter, gpu.MEDIAN)
+GAUSSIAN_NARROW = _gaussian(paper.GAUSSIAN_SIGMA_NARROW)
+GAUSSIAN_WIDE = _gaussian(paper.GAUSSIAN_SIGMA_WIDE)
+BILATERAL_NARROW = _bilateral(paper.BILATERAL_SIGMA_COLOR_NARROW)
+BILATERAL_WIDE = _bilateral(paper.BILATERAL_SIGMA_COLOR_WIDE)
+
+ACTIONS = {
+    action_set.name: action_set
+    for action_set in (
+        ActionSet(
+            "denoise",
+            (
+                MINUS,
+                NOTHING,
+                PLUS,
+                GAUSSIAN_NARROW,
+                BILATERAL_NARROW,
+                MEDIAN,
+                GAUSSIAN_WIDE,
+                BILATERAL_WIDE,
+                BOX,
+            ),
+        ),
+        ActionSet(
+            "denoise-pixel",
+            (MINUS, NOTHING, PLUS, MEDIAN, GAUSSIAN_WIDE, BILATERAL_WIDE, BOX),
+        ),
+        ActionSet("denoise-bilateral", (NOTHING, MEDIAN, GAUSSIAN_WIDE, BILATERAL_WIDE, BOX)),
+        ActionSet("denoise-basic", (NOTHING, MEDIAN, GAUSSIAN_WIDE, BOX)),
+    )
+}
+"""The sets by name. "denoise" has the published order; the others are those of Table III."""

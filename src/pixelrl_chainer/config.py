@@ -1,0 +1,163 @@
+"""Building a configuration: defaults, experiment file (TOML), profile, preset, overrides.
+
+A configuration is built in this order, later entries winning: defaults (the published code), the
+experiment file, the profile, the preset, explicit overrides. A key that does not exist is an error
+that names the nearest one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from . import paper
+from .errors import ConfigError
+from .settings import Config, flatten
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+Overrides = Mapping[str, Any]
+
+PROFILES: dict[str, Overrides] = {
+    "official-code": {},
+    "paper": {
+        "task.reward_scale": paper.PAPER_REWARD_SCALE,
+        "loss.entropy_coefficient": paper.PAPER_ENTROPY_COEFFICIENT,
+        "loss.value_coefficient": paper.PAPER_VALUE_COEFFICIENT,
+        "loss.rmc_policy_gradient": True,
+    },
+}
+"""``official-code`` is what the authors ran; ``paper`` follows the printed equations."""
+
+PRESETS: dict[str, Overrides] = {
+    "paper": {},
+    "quick": {
+        "train.episodes": 300,
+        "train.batch_size": 8,
+        "train.crop_size": 40,
+        "train.init": "",
+        "train.checkpoint_every": 50,
+        "train.validation_images": 4,
+    },
+}
+"""``paper`` is the published schedule; ``quick`` shows the whole chain in minutes on a CPU."""
+
+def override(config: Config, changes: Overrides) -> Config:
+    """Return ``config`` with ``{"section.key": value}`` applied.
+
+    Raises
+    ------
+    ConfigError
+        If a key does not exist, or a value has the wrong type or is out of range.
+    """
+    known = flatten(config)
+    sections: dict[str, dict[str, Any]] = {}
+    for key, value in changes.items():
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+            raise ConfigError(f"unknown setting {key!r}; did you mean {nearest}?")
+        section, name = key.split(".")
+        sections.setdefault(section, {})[name] = _convert(config, section, name, value)
+    return dataclasses.replace(
+        config,
+        **{
+            section: dataclasses.replace(getattr(config, section), **values)
+            for section, values in sections.items()
+        },
+    )
+
+
+def _convert(config: Config, section: str, name: str, value: Any) -> Any:
+    """Give ``value``, perhaps text from a command line, the type that the setting has."""
+    owner = getattr(config, section)
+    kind = {f.name: str(f.type) for f in dataclasses.fields(owner)}[name]
+    if value is None or (value == "none" and "None" in kind):
+        return None
+    try:
+        if kind.startswith("bool"):
+            return {"true": True, "false": False}[str(value).lower()]
+        if kind.startswith("tuple"):
+            items = value.split(",") if isinstance(value, str) else value
+            return tuple(int(item) if "int" in kind else str(item) for item in items)
+        if kind.startswith("int"):
+            if float(value) != int(float(value)):
+                raise ValueError
+            return int(float(value))
+        return float(value) if kind.startswith("float") else str(value)
+    except (ValueError, TypeError, KeyError, OverflowError):
+        raise ConfigError(
+            f"{section}.{name} = {value!r}: expected a value of type {kind.split(' |')[0]}"
+        ) from None
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
+    """Split ``section.key=value`` texts as given to ``--set``; ConfigError without an ``=``."""
+    changes = {}
+    for text in assignments:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {text!r}: expected section.key=value")
+        changes[key.strip()] = value.strip()
+    return changes
+
+
+def read_experiment(path: Path) -> dict[str, Any]:
+    """Read an experiment file as ``{"section.key": value}``.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or is not TOML with one level of tables.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: expected an experiment file in TOML ({error})") from error
+    changes = {}
+    for section, values in tables.items():
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: {section} stands outside a table; put it under [train] etc.")
+        changes.update({f"{section}.{key}": value for key, value in values.items()})
+    return changes
+
+
+def build(
+    experiment: Path | None = None,
+    *,
+    profile: str = "official-code",
+    preset: str = "paper",
+    changes: Overrides | None = None,
+) -> Config:
+    """Build a configuration from its parts, in the order the module states.
+
+    Raises
+    ------
+    ConfigError
+        If a profile, preset, key or value is unknown.
+    """
+    for name, known in ((profile, PROFILES), (preset, PRESETS)):
+        if name not in known:
+            raise ConfigError(f"unknown name {name!r}: expected one of {', '.join(known)}")
+    config = Config()
+    for part in (
+        read_experiment(experiment) if experiment else {},
+        PROFILES[profile],
+        PRESETS[preset],
+        changes or {},
+    ):
+        config = override(config, part)
+    return config
+
+
+def from_dict(data: Mapping[str, Mapping[str, Any]]) -> Config:
+    """Inverse of :meth:`Config.to_dict`, for recorded configurations."""
+    flat = {f"{section}.{k}": v for section, values in data.items() for k, v in values.items()}
+    return override(Config(), flat)

@@ -1,0 +1,63 @@
+"""One categorical distribution a pixel, on ChainerRL's softmax distribution."""
+
+from __future__ import annotations
+
+import chainer
+import numpy as np
+from chainer import functions as F
+from chainerrl.distribution import SoftmaxDistribution
+
+from .backend import Array, xp_of
+
+
+class PixelwiseCategorical(SoftmaxDistribution):  # type: ignore[misc]
+    """Policy of a map of agents.
+
+    Parameters
+    ----------
+    logits : chainer.Variable, float32 (B, A, H, W)
+        Unnormalised log-probabilities.
+
+    Notes
+    -----
+    ``entropy`` (inherited) is a variable (B, H, W) in nats.
+    """
+
+    def sample(self, rng: np.random.Generator | None = None) -> chainer.Variable:
+        """Draw an action for each pixel by inverting the cumulative distribution.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator or None
+            Source of one uniform number a pixel; None makes an unseeded one.
+
+        Returns
+        -------
+        chainer.Variable, int32 (B, H, W)
+        """
+        probabilities = self.all_prob.array
+        xp = xp_of(probabilities)
+        batch, actions, height, width = probabilities.shape
+        uniform = (rng or np.random.default_rng()).random((batch, 1, height, width), np.float32)
+        cumulative = xp.cumsum(probabilities, axis=1)
+        # Scaling by the total keeps a rounding error of the sum from selecting action A.
+        chosen = (cumulative <= xp.asarray(uniform) * cumulative[:, -1:]).sum(axis=1)
+        return chainer.Variable(xp.minimum(chosen, actions - 1).astype(np.int32))
+
+    @property
+    def most_probable(self) -> chainer.Variable:
+        """Most probable action of each pixel, int32 (B, H, W); the lowest index among equals."""
+        logits = self.logits.array
+        return chainer.Variable(logits.argmax(axis=1).astype(np.int32))
+
+    def log_prob(self, x: Array) -> chainer.Variable:
+        """Log-probability (B, H, W) of the action maps ``x``, int32 (B, H, W)."""
+        return -F.softmax_cross_entropy(self.logits, x, reduce="no")
+
+    def prob(self, x: Array) -> chainer.Variable:
+        """Probability (B, H, W) of the action maps ``x``, int32 (B, H, W)."""
+        return F.exp(self.log_prob(x))
+
+    def copy(self) -> PixelwiseCategorical:
+        """Return a copy cut off from the computational graph."""
+        return PixelwiseCategorical(chainer.Variable(self.logits.array.copy()))

@@ -1,0 +1,128 @@
+"""The environment: a batch of images that its pixels change step by step."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .actions import ACTIONS, ActionSet
+from .backend import Array
+from .errors import ConfigError
+from .settings import Config
+from .tasks import Task, find_task
+
+
+class Step(NamedTuple):
+    """Outcome of one step.
+
+    ``observations`` is float32 (B, C, H, W), ``rewards`` float32 (B, 1, H, W), or None where the
+    clean images are unknown, and ``done`` says whether the episode has ended.
+    """
+
+    observations: Array
+    rewards: Array | None
+    done: bool
+
+
+class PixelEnv:
+    """Apply the agents' actions to a batch of images, and reward every pixel.
+
+    Parameters
+    ----------
+    task : Task
+    actions : ActionSet or None
+        Another action set than the task's own.
+    steps : int or None
+        Another episode length than the task's own.
+    reward_scale : float
+        Factor of the reward (255 as published).
+
+    Notes
+    -----
+    ``images`` is the current batch, float32 (B, C, H, W), never clipped. Arrays stay on the device
+    of those that :meth:`reset` receives.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        actions: ActionSet | None = None,
+        steps: int | None = None,
+        reward_scale: float,
+    ) -> None:
+        self.task = task
+        self.actions = actions or task.action_set
+        self.steps = steps or task.steps
+        self.reward_scale = reward_scale
+        self.images: Array | None = None
+        self._clean: Array | None = None
+        self._step = 0
+
+    def reset(self, corrupted: Array, clean: Array | None = None) -> Array:
+        """Start an episode on ``corrupted`` and return the first observations.
+
+        Parameters
+        ----------
+        corrupted, clean : arrays, float32 (B, C, H, W)
+            ``clean`` may be None: then there are no rewards.
+
+        Raises
+        ------
+        ValueError
+            If the shapes differ.
+        """
+        if clean is not None and clean.shape != corrupted.shape:
+            raise ValueError(
+                f"corrupted and clean images must have one shape, found {corrupted.shape} "
+                f"and {clean.shape}"
+            )
+        self.images, self._clean, self._step = corrupted, clean, 0
+        return corrupted
+
+    def step(self, action_maps: Array) -> Step:
+        """Apply one action to every pixel.
+
+        Parameters
+        ----------
+        action_maps : array, int32 (B, H, W)
+            Indices into the action set.
+
+        Raises
+        ------
+        RuntimeError
+            If no episode is running.
+        """
+        if self.images is None or self._step >= self.steps:
+            raise RuntimeError(f"no episode is running after step {self._step}: call reset first")
+        before = self.images
+        self.images = self.actions.apply(before, action_maps)
+        self._step += 1
+        rewards = None
+        if self._clean is not None:
+            rewards = self.task.reward(self._clean, before, self.images, self.reward_scale)
+        return Step(self.images, rewards, self._step == self.steps)
+
+
+def make_env(config: Config) -> PixelEnv:
+    """Build the environment of ``config``.
+
+    Raises
+    ------
+    ConfigError
+        If the task or the action set is unknown.
+    """
+    task = find_task(config.task.name)
+    name = config.task.actions
+    if name is not None and name not in ACTIONS:
+        raise ConfigError(f"unknown action set {name!r}: expected one of {', '.join(ACTIONS)}")
+    return PixelEnv(
+        task,
+        actions=ACTIONS[name] if name else None,
+        steps=config.task.steps,
+        reward_scale=config.task.reward_scale,
+    )
+
+
+def level_of(config: Config, task: Task) -> float:
+    """Level of the degradation, the task's own one if the configuration does not say."""
+    return task.default_level if config.task.level is None else config.task.level

@@ -1,0 +1,27 @@
+"""Errors a user can cause; each message says what was expected, what was found and what to do."""
+
+from __future__ import annotations
+
+
+class PixelRLError(Exception):
+    """Base of every error that the command line reports as one line."""
+
+
+class DataError(PixelRLError):
+    """An image, a folder of images or a data set is missing or unusable."""
+
+
+class WeightsError(PixelRLError):
+    """A weight file is missing, damaged or does not belong to the requested network."""
+
+
+class ConfigError(PixelRLError):
+    """A task, a configuration key or a configuration value is unknown or out of range."""
+
+
+class CheckpointError(PixelRLError):
+    """A checkpoint is missing, incomplete or belongs to another configuration."""
+
+
+class DeviceError(PixelRLError):
+    """The requested device does not exist here."""

@@ -1,0 +1,211 @@
+"""Rolling a policy out over images, and scoring the results as the paper does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from .backend import CPU, Array, Device, to_numpy, xp_of
+from .datasets import ImageSet
+from .degradations import Rng
+from .env import PixelEnv
+from .metrics import psnr, ssim
+from .rng import stream
+from .settings import EvalConfig
+
+
+class Actor(Protocol):
+    """What a roll-out needs; part of ChainerRL's agent contract."""
+
+    rng: np.random.Generator
+
+    def act(self, obs: Array) -> Array:
+        """Return action maps (B, H, W) for observations (B, C, H, W)."""
+
+    def stop_episode(self) -> None:
+        """Forget the episode."""
+
+
+class RandomAgents:
+    """Agents that draw every action with equal probability: a row of each published table.
+
+    Parameters
+    ----------
+    n_actions : int
+    rng : numpy.random.Generator
+    """
+
+    def __init__(self, n_actions: int, rng: np.random.Generator) -> None:
+        self.n_actions = n_actions
+        self.rng = rng
+
+    def act(self, obs: Array) -> Array:
+        """Draw action maps, int32 (B, H, W), for observations (B, C, H, W)."""
+        shape = (obs.shape[0], *obs.shape[2:])
+        return xp_of(obs).asarray(self.rng.integers(self.n_actions, size=shape, dtype=np.int32))
+
+    def stop_episode(self) -> None:
+        """Nothing to forget."""
+
+
+@dataclass
+class Rollout:
+    """What happened to a batch of images.
+
+    Attributes
+    ----------
+    output : array, float32 (B, C, H, W)
+        Last state, not clipped.
+    states : list of arrays, float32 (B, C, H, W)
+        Image before each step and after the last; empty unless recorded.
+    action_maps : list of arrays, int32 (B, H, W)
+        Actions of each step; empty unless recorded.
+    """
+
+    output: Array
+    states: list[Array] = field(default_factory=list)
+    action_maps: list[Array] = field(default_factory=list)
+
+
+def rollout(actor: Actor | None, env: PixelEnv, images: Array, *, record: bool = False) -> Rollout:
+    """Let ``actor`` work on ``images`` for an episode.
+
+    Parameters
+    ----------
+    actor : Actor or None
+        None leaves the images as they are.
+    env : PixelEnv
+    images : array, float32 (B, C, H, W)
+        Corrupted images.
+    record : bool
+        Keep the state and the action map of every step.
+    """
+    result = Rollout(images, [images] if record else [])
+    if actor is None:
+        return result
+    observations, done = env.reset(images), False
+    actor.stop_episode()
+    try:
+        while not done:
+            actions = actor.act(observations)
+            observations, _, done = env.step(actions)
+            if record:
+                result.states.append(env.images)
+                result.action_maps.append(actions)
+    finally:
+        actor.stop_episode()
+    result.output = env.images
+    return result
+
+
+def augmented_rollout(actor: Actor | None, env: PixelEnv, images: Array) -> Array:
+    """Mean output over the eight flips and quarter turns of ``images``, each undone (rows "aug.").
+
+    Shapes as in :func:`rollout`.
+    """
+    total = 0
+    for turns in range(4):
+        for flip in (False, True):
+            turned = xp_of(images).rot90(images, turns, axes=(2, 3))
+            seen = turned[..., ::-1] if flip else turned
+            output = rollout(actor, env, xp_of(images).ascontiguousarray(seen)).output
+            back = output[..., ::-1] if flip else output
+            total = total + xp_of(images).rot90(back, -turns, axes=(2, 3))
+    return total / np.float32(8)
+
+
+def corrupted_images(
+    env: PixelEnv, images: ImageSet, level: float, seed: int, protocol: str, count: int
+) -> Iterable[tuple[Array, Array]]:
+    """Yield (clean, corrupted), float32 (1, 1, H, W), of the first ``count`` images.
+
+    The generator is NumPy's older one, so that the noise is that of ``numpy.random.seed(seed)``:
+    running through all images in the ``official`` protocol, begun anew for each in ``kair``.
+    """
+    rng: Rng = np.random.RandomState(seed)
+    for index in range(count):
+        if protocol == "kair":
+            rng = np.random.RandomState(seed)
+        clean = images.load(index)[None, None]
+        yield clean, env.task.degrade(clean, rng, level)
+
+
+def evaluate(
+    actor: Actor | None,
+    env: PixelEnv,
+    images: ImageSet,
+    config: EvalConfig,
+    level: float,
+    *,
+    device: Device = CPU,
+    advance: Callable[[], Any] = lambda: None,
+) -> dict[str, Any]:
+    """Score ``actor`` on corrupted ``images``.
+
+    Parameters
+    ----------
+    actor : Actor or None
+        None scores the corrupted images themselves.
+    env : PixelEnv
+    images : ImageSet
+        Clean images, gray.
+    config : EvalConfig
+    level : float
+        Level of the task's degradation.
+    device : Device
+    advance : callable
+        Called after each image.
+
+    Returns
+    -------
+    dict
+        ``psnr`` (dB) and ``ssim``, each with ``mean``, ``std`` (over images), ``seeds`` (the mean
+        for each seed) and ``std_over_seeds``; ``images``: name, psnr, ssim, seconds and seed of
+        each.
+    """
+    count = min(len(images), config.limit or len(images))
+    rows: list[dict[str, Any]] = []
+    for seed in config.seeds:
+        pairs = corrupted_images(env, images, level, seed, config.protocol, count)
+        for index, (clean, corrupted) in enumerate(pairs):
+            if actor is not None:
+                actor.rng = stream(seed, "eval", index)
+            begin = time.perf_counter()
+            sent = device.send(corrupted)
+            if config.augment:
+                result = augmented_rollout(actor, env, sent)
+            else:
+                result = rollout(actor, env, sent).output
+            output = to_numpy(result)
+            seconds = time.perf_counter() - begin
+            rows.append(
+                {
+                    "name": images.names[index],
+                    "psnr": psnr(output[0], clean[0]),
+                    "ssim": ssim(output[0], clean[0]),
+                    "seconds": seconds,
+                    "seed": seed,
+                }
+            )
+            advance()
+    scores = {key: summarise([row[key] for row in rows], len(config.seeds)) for key in SCORES}
+    return {**scores, "images": rows}
+
+
+SCORES = ("psnr", "ssim")
+
+
+def summarise(values: Sequence[float], n_seeds: int) -> dict[str, Any]:
+    """Mean and spread of ``values``, which hold all images of the first seed, then of the next."""
+    table = np.array(values, dtype=np.float64).reshape(n_seeds, -1)
+    means = table.mean(axis=1)
+    return {
+        "mean": float(means.mean()),
+        "std": float(table.mean(axis=0).std()),
+        "seeds": [float(mean) for mean in means],
+        "std_over_seeds": float(means.std()),
+    }

@@ -1,0 +1,1 @@
+"""The network: blocks, the actor-critic and reward map convolution."""

@@ -1,0 +1,211 @@
+"""Settings of one experiment as frozen dataclasses; the defaults are the published code's."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import paper
+from .errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """What the agents do; None takes the task's own value.
+
+    Attributes
+    ----------
+    name : str
+        Key of ``TASKS``.
+    level : float or None
+        Level of the degradation, for example sigma.
+    actions : str or None
+        Key of ``ACTIONS``.
+    steps : int or None
+        Steps T of an episode.
+    reward_scale : float
+        Factor of the reward: 255 as published, 1 in the paper's Eq. (19).
+    """
+
+    name: str = "denoise-gaussian"
+    level: float | None = None
+    actions: str | None = None
+    steps: int | None = None
+    reward_scale: float = paper.REWARD_SCALE
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Attributes: ``variant``, a key of ``VARIANTS``; ``conv``, ``auto`` or ``stock`` (Chainer's)."""
+
+    variant: str = "convgru-rmc"
+    conv: str = "auto"
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Coefficients of the loss; the defaults are those of the published code.
+
+    Attributes
+    ----------
+    gamma : float
+        Discount of one step, in [0, 1].
+    entropy_coefficient : float
+        Weight of the policy's entropy (published 0.01; the paper's equations have none).
+    value_coefficient : float
+        Weight of (R - V)^2 (published 0.5 x 1/2; the paper's Eq. 14 has 1).
+    rmc_policy_gradient : bool
+        Let the reward map kernel also learn from the policy term, the first one of Eq. (17)
+        (published: off).
+    """
+
+    gamma: float = paper.GAMMA
+    entropy_coefficient: float = paper.ENTROPY_COEFFICIENT
+    value_coefficient: float = paper.VALUE_COEFFICIENT
+    rmc_policy_gradient: bool = False
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The schedule.
+
+    Attributes
+    ----------
+    episodes, batch_size, crop_size : int
+    learning_rate, decay_power : float
+        Adam's alpha is learning_rate * (1 - e / episodes) ** decay_power after episode e.
+    seed : int
+        Root of every random stream.
+    init : str
+        Network to start from: empty for HeNormal, else an npz file, caffemodel or checkpoint
+        directory, or ``variant:NAME`` for the same experiment's run of another variant.
+    flip, rotate, max_angle : float
+        Probabilities of a flip and of a rotation; largest angle in degrees.
+    checkpoint_every : int
+        Episodes between checkpoints, each preceded by a validation.
+    validation_images, validation_size : int
+        Training images, cropped at their centre, on which the best checkpoint is chosen.
+    workers : int
+        Threads that prepare batches.
+    """
+
+    episodes: int = paper.EPISODES
+    batch_size: int = paper.BATCH_SIZE
+    crop_size: int = paper.CROP_SIZE
+    learning_rate: float = paper.LEARNING_RATE
+    decay_power: float = paper.DECAY_POWER
+    seed: int = 0
+    init: str = ""
+    flip: float = paper.FLIP_PROBABILITY
+    rotate: float = paper.ROTATION_PROBABILITY
+    max_angle: float = paper.ROTATION_DEGREES
+    checkpoint_every: int = paper.CHECKPOINT_EVERY
+    validation_images: int = 8
+    validation_size: int = 128
+    workers: int = 2
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Attributes: ``train`` and ``test``, names of data sets or folders of images."""
+
+    train: tuple[str, ...] = ("auto",)
+    test: tuple[str, ...] = ("auto",)
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """How a policy is scored.
+
+    Attributes
+    ----------
+    seeds : tuple of int
+        Seeds of the test noise; one evaluation each.
+    protocol : str
+        ``official``: one noise generator runs through the images in order; ``kair``: each image
+        starts it anew.
+    augment : bool
+        Mean of the outputs of eight flips and rotations.
+    policy : str
+        ``greedy`` (published) or ``sample``.
+    limit : int or None
+        Number of images, from the first.
+    """
+
+    seeds: tuple[int, ...] = (0,)
+    protocol: str = "official"
+    augment: bool = False
+    policy: str = "greedy"
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Config:
+    """One experiment."""
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Return the configuration as plain nested dictionaries, ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+CHOICES = {
+    "network.variant": ("plain", "convgru", "convgru-rmc"),
+    "network.conv": ("auto", "stock"),
+    "eval.protocol": ("official", "kair"),
+    "eval.policy": ("greedy", "sample"),
+}
+"""Keys with a fixed set of values."""
+
+_AT_LEAST_ONE = (
+    "task.steps",
+    "train.episodes",
+    "train.batch_size",
+    "train.crop_size",
+    "train.checkpoint_every",
+    "train.validation_images",
+    "train.validation_size",
+    "train.workers",
+    "eval.limit",
+)
+_SHARES = ("loss.gamma", "train.flip", "train.rotate")
+_NOT_NEGATIVE = ("task.level", "train.seed", "train.learning_rate", "train.max_angle")
+
+
+def check_ranges(config: Config) -> None:
+    """Raise ConfigError if a value of ``config`` is not allowed, naming key and range."""
+    values = flatten(config)
+    for key, allowed in CHOICES.items():
+        if values[key] not in allowed:
+            raise ConfigError(f"{key} = {values[key]!r}: expected one of {', '.join(allowed)}")
+    for keys, low, high in (
+        (_AT_LEAST_ONE, 1, None),
+        (_SHARES, 0, 1),
+        (_NOT_NEGATIVE, 0, None),
+    ):
+        for key in keys:
+            value = values[key]
+            if value is None:
+                continue
+            if not value >= low or (high is not None and value > high):
+                wanted = f"at least {low}" if high is None else f"in [{low}, {high}]"
+                raise ConfigError(f"{key} = {value}: expected a value {wanted}")
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Return ``{"section.key": value}`` for every setting."""
+    return {
+        f"{section}.{key}": value
+        for section, values in config.to_dict().items()
+        for key, value in values.items()
+    }

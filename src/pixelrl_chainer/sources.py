@@ -1,0 +1,292 @@
+"""Where files that are not part of the package lie, what they must contain, how to fetch them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import pooch
+from tqdm import tqdm
+
+from .errors import DataError
+
+PUBLISHED_COMMIT = "e0f5d35f4303724d90c1f5c6d9663c07284419e3"
+"""Commit of the authors' repository whose files the checksums were computed from."""
+
+REPOSITORY = "https://github.com/rfuruta/pixelRL"
+_RAW = f"https://raw.githubusercontent.com/rfuruta/pixelRL/{PUBLISHED_COMMIT}/"
+_CACHE_NAME = "pixelrl_chainer"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A set of files with known checksums.
+
+    Attributes
+    ----------
+    name : str
+        Name of the set and of its folder.
+    url : str or None
+        Address below which the files lie under their registered names; None: not downloadable.
+    places : callable
+        Returns the folders in which the set is looked for, first choice first.
+    by_hand : str
+        What to do without a network, as the end of a sentence.
+    """
+
+    name: str
+    url: str | None
+    places: Callable[[], list[Path]]
+    by_hand: str
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What a check of a set of files found; names are relative to ``folder``.
+
+    Attributes
+    ----------
+    name : str
+        What was checked.
+    folder : Path
+        Where.
+    good : int
+        Number of files that are as they should be.
+    missing, wrong : tuple of str
+        Files that are not there; files with another content, or images that cannot be read.
+    """
+
+    name: str
+    folder: Path
+    good: int
+    missing: tuple[str, ...]
+    wrong: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file is as it should be."""
+        return not (self.missing or self.wrong)
+
+    def __str__(self) -> str:
+        """Return the report as one line."""
+        parts = [f"{self.name} in {self.folder}: {self.good} good"]
+        for title, names in (("missing", self.missing), ("wrong", self.wrong)):
+            if names:
+                shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+                parts.append(f"{len(names)} {title} ({shown})")
+        return ", ".join(parts)
+
+
+def _user_places(name: str) -> list[Path]:
+    """Return the folders searched for a downloadable set, first choice first."""
+    root = os.environ.get("PIXELRL_DATA")
+    own = [Path(root).expanduser() / name] if root else []
+    return [*own, Path("data") / name, Path(pooch.os_cache(_CACHE_NAME)) / name]
+
+
+def _scikit_image_places() -> list[Path]:
+    """Return the folder of the photographs inside the scikit-image package."""
+    package = importlib.util.find_spec("skimage")
+    folders = package.submodule_search_locations if package else None
+    return [Path(folder) / "data" for folder in folders or ()]
+
+
+SOURCES: dict[str, Source] = {
+    source.name: source
+    for source in (
+        Source(
+            "bundled",
+            None,
+            _scikit_image_places,
+            "reinstall scikit-image 0.22 or later with pip",
+        ),
+        Source(
+            "bsd68",
+            _RAW + "BSD68/gray/",
+            lambda: _user_places("bsd68"),
+            f"copy the folders train and test of BSD68/gray in {REPOSITORY} there",
+        ),
+        Source(
+            "official-weights",
+            _RAW,
+            lambda: _user_places("official-weights"),
+            f"copy the folders denoise* and initial_weight of {REPOSITORY} there",
+        ),
+    )
+}
+"""Every set of files the program knows, by name."""
+
+
+def checksums(name: str) -> dict[str, str]:
+    """Return the registered files of a set.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`SOURCES`.
+
+    Returns
+    -------
+    dict
+        SHA-256 (64 hexadecimal digits) by file name relative to the set's folder, with "/".
+
+    Raises
+    ------
+    DataError
+        If the name is unknown.
+    """
+    file = resources.files(__package__) / "registry" / f"{_source(name).name}.txt"
+    text = file.read_text(encoding="ascii")
+    return dict(line.split() for line in text.splitlines())
+
+
+def places(name: str) -> list[Path]:
+    """Return the folders searched for a set, first choice first.
+
+    Those are ``$PIXELRL_DATA/<name>``, ``data/<name>`` below the current folder and the user's
+    cache; for the bundled photographs, the data folder of scikit-image.
+
+    Raises
+    ------
+    DataError
+        If the name is unknown.
+    """
+    return _source(name).places()
+
+
+def find(name: str) -> Path | None:
+    """Return the first of :func:`places` that holds a file of the set, or None.
+
+    Raises
+    ------
+    DataError
+        If the name is unknown.
+    """
+    names = checksums(name)
+    return next((p for p in places(name) if any((p / file).is_file() for file in names)), None)
+
+
+def available() -> dict[str, Path | None]:
+    """Return where each known set of files lies, None for those not on this machine."""
+    return {name: find(name) for name in SOURCES}
+
+
+def missing_message(name: str) -> str:
+    """Return the line that tells a user how to obtain a set that was not found."""
+    source = _source(name)
+    looked = ", ".join(str(place) for place in source.places())
+    remedy = f"run 'pixelrl-chainer data fetch {name}'" if source.url else source.by_hand
+    return f"{name} was not found (looked in {looked or 'no folder'}); {remedy}"
+
+
+def check(name: str, folder: str | Path | None = None) -> CheckReport:
+    """Compare the files of a set with their registered checksums.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`SOURCES`.
+    folder : str or Path, optional
+        Folder of the set; by default the one :func:`find` returns.
+
+    Returns
+    -------
+    CheckReport
+        Other files in the folder are not reported.
+
+    Raises
+    ------
+    DataError
+        If the name is unknown or no folder is given and none is found.
+    """
+    root = Path(folder) if folder is not None else find(name)
+    if root is None:
+        raise DataError(missing_message(name))
+    registered = checksums(name)
+    present = [file for file in registered if (root / file).is_file()]
+    wrong = [file for file in present if pooch.file_hash(root / file) != registered[file]]
+    missing = [file for file in registered if file not in set(present)]
+    return CheckReport(name, root, len(present) - len(wrong), tuple(missing), tuple(wrong))
+
+
+def fetch(
+    name: str,
+    destination: str | Path | None = None,
+    *,
+    progress: bool = True,
+    retries: int = 2,
+) -> Path:
+    """Download a set of files, each checked against its SHA-256 before it gets its name.
+
+    Files that are already there with the right content are kept, so an interrupted download goes
+    on where it stopped when the call is repeated.
+
+    Parameters
+    ----------
+    name : str
+        A set of :data:`SOURCES` with an address.
+    destination : str or Path, optional
+        Folder to fill; by default ``$PIXELRL_DATA/<name>`` or the user's cache.
+    progress : bool
+        Show a progress bar on a terminal.
+    retries : int
+        How often a failed file is tried again.
+
+    Returns
+    -------
+    Path
+        The folder, complete.
+
+    Raises
+    ------
+    DataError
+        If the set is unknown or has no address, the network or the disk fails, or the server
+        sends a file with another checksum.
+    """
+    source = _source(name)
+    if source.url is None:
+        raise DataError(f"{name} cannot be downloaded; {source.by_hand}")
+    folder = Path(destination) if destination is not None else _default_destination(source.name)
+    registered = checksums(name)
+    store = pooch.create(folder, source.url, registry=registered, retry_if_failed=retries)
+    pooch.get_logger().setLevel("WARNING")
+    for file in tqdm(registered, desc=name, unit="file", disable=None if progress else True):
+        _fetch_file(store, file, source.by_hand)
+    return folder
+
+
+def _fetch_file(store: pooch.Pooch, file: str, by_hand: str) -> None:
+    """Download one file unless it is there, or say in one line why that failed."""
+    url, folder = store.get_url(file), store.path
+    try:
+        store.fetch(file)
+    except ValueError:
+        raise DataError(
+            f"{url} does not have the registered SHA-256 and was not kept; "
+            f"run the command again, or {by_hand} ({folder})"
+        ) from None
+    except OSError as error:
+        raise DataError(
+            f"cannot fetch {url} into {folder} ({error.strerror or type(error).__name__}); check "
+            f"network and disk and run the command again (finished files are kept), or {by_hand}"
+        ) from error
+
+
+def _default_destination(name: str) -> Path:
+    """Return the folder that ``fetch`` fills: the user's own choice or the cache."""
+    first, *_, cache = _user_places(name)
+    return first if os.environ.get("PIXELRL_DATA") else cache
+
+
+def _source(name: str) -> Source:
+    """Return a set by name, in any case."""
+    try:
+        return SOURCES[name.lower()]
+    except KeyError:
+        raise DataError(
+            f"unknown set of files {name!r}; expected one of {', '.join(SOURCES)}"
+        ) from None

@@ -1,0 +1,1 @@
+"""Pictures: the palette of the actions, learning curves, states and action maps."""

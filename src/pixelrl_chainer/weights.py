@@ -1,0 +1,272 @@
+"""Weight files: the published npz and caffemodel layouts, read strictly and without pickle.
+
+The parameter paths of :class:`~pixelrl_chainer.models.fcn.PixelFCN` are the keys of the authors'
+files, so their files load here and ours load there. Everything that renames or drops arrays is in
+this module.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import paper
+from ._compat import caffe_net
+from .backend import to_numpy
+from .errors import WeightsError
+from .files import replace_atomically
+from .models.fcn import VARIANTS, ModelConfig, PixelFCN
+
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+MAX_BYTES = 64 * 2**20
+"""Largest unpacked size that is read; the published networks have 2 MB."""
+
+DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
+"""What NumPy and zipfile raise for files that are truncated, damaged or something else."""
+
+IRCNN_LAYERS = {
+    "layer1": ("conv1",),
+    "layer3": ("diconv2/diconv",),
+    "layer6": ("diconv3/diconv",),
+    "layer9": ("diconv4/diconv",),
+    "layer12": ("diconv5_pi/diconv", "diconv5_V/diconv"),
+    "layer15": ("diconv6_pi/diconv", "diconv6_V/diconv"),
+    "layer18": ("conv7_V",),
+}
+"""Published mapping from layers of the IRCNN denoiser to our links."""
+
+
+class Initialised(NamedTuple):
+    """Keys of a network by what :func:`initialise` did: copied, left as drawn, not used."""
+
+    copied: tuple[str, ...]
+    fresh: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """Read every array of an npz file, never unpickling.
+
+    Returns
+    -------
+    dict
+        Key to finite float32 array.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, is not an npz, is truncated or unpacks to more than
+        :data:`MAX_BYTES`, or an array is not a finite array of floats.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: expected a weight file, found none; see 'weights --help'")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > MAX_BYTES:
+            raise WeightsError(
+                f"{path}: unpacks to {size} bytes, at most {MAX_BYTES} expected of a network"
+            )
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except DAMAGED as error:
+        raise WeightsError(
+            f"{path}: expected an npz file of arrays, found a damaged or different file "
+            f"({error}); get it again"
+        ) from error
+    for key, array in arrays.items():
+        if array.dtype.kind != "f":
+            raise WeightsError(f"{path}: {key} should hold floats, found {array.dtype}")
+        if not np.isfinite(array).all():
+            raise WeightsError(f"{path}: {key} holds NaN or infinity; these weights are unusable")
+    return {key: array.astype(np.float32) for key, array in arrays.items()}
+
+
+def read_caffemodel(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """Read an IRCNN caffemodel as arrays of our network (published initial weights).
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing or damaged, or a layer is missing or has another shape.
+    """
+    layers = {
+        layer.name: [
+            np.array(blob.data, dtype=np.float32).reshape(tuple(blob.shape.dim))
+            for blob in layer.blobs
+        ]
+        for layer in caffe_net(path).layer
+        if layer.blobs
+    }
+    arrays = {}
+    for layer, links in IRCNN_LAYERS.items():
+        if layer not in layers or len(layers[layer]) != 2:
+            raise WeightsError(
+                f"{path}: layer {layer!r} with weights and bias expected, found layers "
+                f"{', '.join(layers) or 'none'}; only the IRCNN denoisers can be read"
+            )
+        for link in links:
+            arrays[f"{link}/W"], arrays[f"{link}/b"] = layers[layer]
+    return arrays
+
+
+def infer_config(arrays: Arrays, path: Path) -> ModelConfig:
+    """Tell the variant, actions and channels of a network from its arrays.
+
+    Raises
+    ------
+    WeightsError
+        If no variant has such arrays.
+    """
+    if "conv7_pi/model/W" in arrays:
+        variant, head = "plain", "conv7_pi/model/W"
+    else:
+        variant, head = "convgru-rmc" if "conv_R/W" in arrays else "convgru", "conv8_pi/model/W"
+    missing = [key for key in ("conv1/W", head) if key not in arrays or arrays[key].ndim != 4]
+    if missing:
+        raise WeightsError(
+            f"{path}: a 4-d array {missing[0]} expected, found {len(arrays)} arrays "
+            f"({', '.join(sorted(arrays)[:4])}, ...): not a PixelRL network"
+        )
+    return ModelConfig(variant, arrays[head].shape[0], arrays["conv1/W"].shape[1])
+
+
+def load_network(path: Path, variant: str | None = None, *, stock: bool = False) -> PixelFCN:
+    """Build the network that a weight file describes.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        An npz file in the published layout, or a checkpoint directory.
+    variant : str or None
+        Variant that is wanted; None takes the file's.
+    stock : bool
+        See :class:`PixelFCN`.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read, is of another variant, or an array is missing, left over or of
+        another shape.
+    """
+    file = path / "model.npz" if path.is_dir() else path
+    arrays = read_npz(file)
+    config = infer_config(arrays, file)
+    if variant is not None and variant != config.variant:
+        raise WeightsError(
+            f"{file}: weights of variant {variant} expected, found {config.variant}; "
+            "leave the variant out to use what the file holds"
+        )
+    model = PixelFCN(config, stock=stock)
+    assign(model, arrays, file)
+    return model
+
+
+def assign(model: PixelFCN, arrays: Arrays, path: Path) -> None:
+    """Copy ``arrays`` into ``model``; each parameter needs its array and each array its parameter.
+
+    Raises
+    ------
+    WeightsError
+        Naming the first missing or left-over key or the first shape that differs.
+    """
+    parameters = network_arrays(model)
+    for problem, keys in (
+        ("is missing", parameters.keys() - arrays.keys()),
+        ("belongs to no layer", arrays.keys() - parameters.keys()),
+    ):
+        if keys:
+            raise WeightsError(
+                f"{path}: array {min(keys)} {problem} ({len(parameters)} arrays expected of variant "
+                f"{model.config.variant}, {len(arrays)} found)"
+            )
+    for key, parameter in parameters.items():
+        if arrays[key].shape != parameter.shape:
+            raise WeightsError(
+                f"{path}: {key} should have shape {parameter.shape}, found {arrays[key].shape}"
+            )
+    _copy(model, arrays)
+
+
+def network_arrays(model: PixelFCN) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the parameters of ``model`` in host memory by their published keys."""
+    return {name[1:]: to_numpy(parameter.array) for name, parameter in model.namedparams()}
+
+
+def _copy(model: PixelFCN, arrays: Arrays) -> None:
+    for name, parameter in model.namedparams():
+        if name[1:] in arrays:
+            parameter.array[...] = parameter.xp.asarray(arrays[name[1:]])
+
+
+def initialise(model: PixelFCN, path: Path) -> Initialised:
+    """Start ``model`` from an earlier network: caffemodel, npz or checkpoint of any variant.
+
+    Arrays of the same key are copied; the others keep the values they were drawn with. So a network
+    with reward map convolution continues a convGRU one, which continues IRCNN (the paper's stepwise
+    training).
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read, shares nothing with the network, or a shape differs.
+    """
+    if path.suffix == ".caffemodel":
+        arrays = read_caffemodel(path)
+    else:
+        path = path / "model.npz" if path.is_dir() else path
+        arrays = read_npz(path)
+    parameters = network_arrays(model)
+    copied = sorted(parameters.keys() & arrays.keys())
+    if "conv1/W" not in copied:
+        raise WeightsError(f"{path}: no array conv1/W found: not a PixelRL network")
+    for key in copied:
+        if arrays[key].shape != parameters[key].shape:
+            raise WeightsError(
+                f"{path}: {key} should have shape {parameters[key].shape} to start this network, "
+                f"found {arrays[key].shape}"
+            )
+    _copy(model, arrays)
+    return Initialised(
+        tuple(copied),
+        tuple(sorted(parameters.keys() - arrays.keys())),
+        tuple(sorted(arrays.keys() - parameters.keys())),
+    )
+
+
+def save_network(arrays: Arrays, path: Path) -> None:
+    """Write ``arrays`` as an npz file in the published layout; never leaves half a file behind.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    with replace_atomically(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Summarise a weight file: variant, counts, and the RMC kernel's centre and sum if it has one."""
+    file = path / "model.npz" if path.is_dir() else path
+    model = load_network(file)
+    arrays = network_arrays(model)
+    summary: dict[str, Any] = {
+        "file": str(file),
+        "variant": model.config.variant,
+        "actions": model.config.n_actions,
+        "channels": model.config.in_channels,
+        "parameters": sum(array.size for array in arrays.values()),
+        "arrays": {key: list(array.shape) for key, array in sorted(arrays.items())},
+    }
+    if VARIANTS[model.config.variant][1]:
+        kernel = arrays["conv_R/W"][0, 0]
+        centre = paper.RMC_SIZE // 2
+        summary["rmc"] = {"centre": float(kernel[centre, centre]), "sum": float(kernel.sum())}
+    return summary

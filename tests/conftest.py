@@ -1,0 +1,31 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import pixelrl_chainer  # noqa: F401  before any test module imports chainer
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of published weights and recorded results; tests that need it skip without it."""
+    folder = Path(os.environ.get("PIXELRL_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no published weights and results in {folder} (set PIXELRL_SHARED)")
+    return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests marked ``gpu`` where there is no GPU."""
+    from pixelrl_chainer.backend import gpu_count
+
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked and gpu_count() == 0:
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="no GPU"))
