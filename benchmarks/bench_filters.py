@@ -12,6 +12,7 @@ import json
 import platform
 import statistics
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -75,14 +76,14 @@ def compare(shape: tuple[int, int, int, int], repeats: int) -> dict[str, dict[st
     action_map = rng.integers(0, len(actions), (shape[0], *shape[2:]))
     cases: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
         action.name: (
-            lambda action=action: action.apply(images),
-            lambda theirs=theirs: loop((theirs,), images),
+            partial(action.apply, images),
+            partial(loop, (theirs,), images),
         )
         for action, theirs in zip(actions.actions, OPENCV, strict=True)
     }
     cases["select"] = (
-        lambda: actions.apply(images, action_map),
-        lambda: select(images, action_map),
+        partial(actions.apply, images, action_map),
+        partial(select, images, action_map),
     )
     rows = {}
     for name, (ours, theirs) in cases.items():

@@ -88,11 +88,11 @@ class ActionSet:
         cuda = tuple(action.cuda for action in self.actions)
         if xp is not np and all(cuda):
             return gpu.choose(images, action_map, cuda)
-        result = xp.empty_like(images)
+        result = images
         for number, action in enumerate(self.actions):
             chosen = action_map == number
             if chosen.any():
-                xp.copyto(result, action.apply(images), where=chosen[:, None])
+                result = xp.where(chosen[:, None], action.apply(images), result)
         return result
 
     def _check_map(self, images: Array, action_map: Array) -> None:

@@ -79,7 +79,8 @@ class TrainConfig:
         Root of every random stream.
     init : str
         Network to start from: empty for HeNormal, else an npz file, caffemodel or checkpoint
-        directory, or ``variant:NAME`` for the same experiment's run of another variant.
+        directory. In an experiment also ``ircnn:LEVEL``, the authors' caffemodel, and
+        ``variant:NAME,INIT``, the same experiment trained with another variant from INIT.
     flip, rotate, max_angle : float
         Probabilities of a flip and of a rotation; largest angle in degrees.
     checkpoint_every : int

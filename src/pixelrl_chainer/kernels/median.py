@@ -36,13 +36,13 @@ def median_of_windows(rows: Sequence[Array]) -> Array:
     """
     xp = xp_of(rows[0])
     low, high = xp.minimum, xp.maximum
-    rows = _sort_five(low, high, rows)
-    # mRC is the element in row R and column C of the sorted window.
-    m03, m04 = _last_two(low, high, rows[0])
-    m12, m13, m14 = _last_three(low, high, rows[1])
-    m21, m22, m23 = _middle_three(low, high, rows[2])
-    m32, m31, m30 = _last_three(high, low, rows[3])
-    m41, m40 = _last_two(high, low, rows[4])
+    sorted_rows = _sort_five(low, high, rows)
+    # mRC is the element in row R and column C of the sorted window; a row is freed after its use.
+    m41, m40 = _last_two(high, low, sorted_rows.pop())
+    m32, m31, m30 = _last_three(high, low, sorted_rows.pop())
+    m21, m22, m23 = _middle_three(low, high, sorted_rows.pop())
+    m12, m13, m14 = _last_three(low, high, sorted_rows.pop())
+    m03, m04 = _last_two(low, high, sorted_rows.pop())
     m22, m40 = low(m22, m40), high(m22, m40)
     m04, m31 = low(m04, m31), high(m04, m31)
     m22 = high(high(m22, m04), high(m03, m12))

@@ -1,0 +1,5 @@
+"""``python -m pixelrl_chainer``."""
+
+from .cli import main
+
+main()

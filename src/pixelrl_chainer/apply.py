@@ -1,0 +1,133 @@
+"""Processing a user's own images: any size, gray or colour, no ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .agent import PixelwisePolicy
+from .backend import CPU, Array, Device, to_numpy
+from .env import PixelEnv
+from .errors import DataError
+from .evaluate import Rollout, rollout
+from .files import replace_atomically
+from .images import SUFFIXES, list_images, read_image, to_8bit, to_float, write_image
+from .viz.figures import steps
+
+
+def plan(inputs: Sequence[Path], output: Path, *, force: bool) -> list[tuple[Path, Path]]:
+    """Pair every input image with the file its result goes to, before anything is computed.
+
+    Parameters
+    ----------
+    inputs : sequence of pathlib.Path
+        Image files, and folders that stand for the images in them.
+    output : pathlib.Path
+        A folder, in which results keep the names of the inputs; or, for one input image, a file
+        with the ending of an image.
+    force : bool
+        Allow results to replace files. An input is never replaced.
+
+    Returns
+    -------
+    list of (pathlib.Path, pathlib.Path)
+
+    Raises
+    ------
+    DataError
+        If an input is missing, two inputs would share a result, or a result exists already.
+    """
+    images = [
+        image for path in inputs for image in (list_images(path) if path.is_dir() else [path])
+    ]
+    if output.suffix.lower() in SUFFIXES and not output.is_dir():
+        if len(images) != 1:
+            raise DataError(
+                f"{len(images)} images cannot all become {output}: give a folder as --output"
+            )
+        pairs = [(images[0], output)]
+    else:
+        pairs = [(image, output / image.name) for image in images]
+    taken: dict[Path, Path] = {}
+    for source, target in pairs:
+        if not source.is_file():
+            raise DataError(f"{source}: expected an image file or a folder of images, found none")
+        if target in taken:
+            raise DataError(f"{source} and {taken[target]} would both become {target}: rename one")
+        if target.exists() and target.samefile(source):
+            raise DataError(f"{target} is an input: give another --output, inputs are kept")
+        if target.exists() and not force:
+            raise DataError(f"{target} exists: give another --output, or --force to replace it")
+        taken[target] = source
+    return pairs
+
+
+def read_channels(path: Path) -> Array:
+    """Read an image as its channels, float32 (C, 1, H, W) in [0, 1]; C is 1, or 3 as B, G, R."""
+    image = to_float(read_image(path))
+    return np.ascontiguousarray(np.atleast_3d(image).transpose(2, 0, 1)[:, None])
+
+
+def apply_to_file(
+    policy: PixelwisePolicy,
+    env: PixelEnv,
+    source: Path,
+    target: Path,
+    *,
+    device: Device = CPU,
+    keep_steps: bool = False,
+) -> None:
+    """Process one image file.
+
+    The channels of a colour image are processed as independent gray images, as in the paper.
+
+    Parameters
+    ----------
+    policy : PixelwisePolicy
+    env : PixelEnv
+    source, target : pathlib.Path
+        As returned by :func:`plan`.
+    device : Device
+    keep_steps : bool
+        Also write ``<target>.steps.npz`` (states float32 (T + 1, C, H, W), action_maps uint8
+        (T, C, H, W) and action names) and ``<target>.steps.png``.
+
+    Raises
+    ------
+    DataError
+        If the image cannot be read or the result not be written.
+    """
+    with device.use():
+        result = rollout(policy, env, device.send(read_channels(source)), record=keep_steps)
+    write_image(target, _to_image(to_numpy(result.output)))
+    if keep_steps:
+        _write_steps(result, env, source, target)
+
+
+def _to_image(channels: Array) -> Array:
+    """Turn float (C, 1, H, W) into uint8 (H, W) or (H, W, 3)."""
+    image = to_8bit(channels[:, 0].transpose(1, 2, 0))
+    return image[..., 0] if len(channels) == 1 else image
+
+
+def _write_steps(result: Rollout, env: PixelEnv, source: Path, target: Path) -> None:
+    """Save the recorded states and action maps as arrays and as a picture."""
+    states = np.stack([to_numpy(state)[:, 0] for state in result.states])
+    maps = np.stack([to_numpy(chosen) for chosen in result.action_maps]).astype(np.uint8)
+    try:
+        with replace_atomically(target.with_suffix(".steps.npz")) as temporary:
+            np.savez_compressed(
+                temporary, states=states, action_maps=maps, actions=np.array(env.actions.names)
+            )
+    except OSError as error:
+        raise DataError(f"cannot write the steps of {target} ({error.strerror})") from error
+    images = [state[0] if len(state) == 1 else state.transpose(1, 2, 0) for state in states]
+    steps(
+        images,
+        list(maps[:, len(maps[0]) // 2]),
+        env.actions,
+        target.with_suffix(".steps.png"),
+        title=source.name + (", actions of the green channel" if len(maps[0]) == 3 else ""),
+    )

@@ -1,0 +1,123 @@
+"""Commands about what is on this machine: info, data and weights."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .cli import EXIT_FAILURE, PATH, cli, emit, json_option
+
+
+@cli.command("info")
+@json_option
+def info_command(json_file: str | None) -> None:
+    """Print versions, device, compatibility shims, and the data and weights found."""
+    import chainer  # noqa: F401  so that the shims show
+    import chainerrl  # noqa: F401
+
+    from . import _compat
+    from .backend import gpu_count, select_device
+    from .results import versions
+    from .sources import available
+
+    found: dict[str, Any] = {
+        "versions": versions(),
+        "device": select_device().name,
+        "gpus": gpu_count(),
+        "shims": list(_compat.apply()),
+        "data": {name: path and str(path) for name, path in available().items()},
+    }
+    lines = [f"{name:32} {version}" for name, version in found["versions"].items()]
+    lines.append(f"{'device':32} {found['device']} ({found['gpus']} GPUs)")
+    lines.append(f"{'shims applied':32} {', '.join(found['shims']) or 'none'}")
+    lines += [
+        f"{name:32} {path or f'not found (pixelrl-chainer data fetch {name})'}"
+        for name, path in found["data"].items()
+    ]
+    emit(found, json_file, "\n".join(lines))
+
+
+@cli.group("data")
+def data_group() -> None:
+    """Fetch and check data sets and the authors' weights."""
+
+
+@data_group.command("fetch")
+@click.argument("name")
+@click.option("--output", "-o", type=PATH, help="Folder to fill (default: the user's cache).")
+def fetch_command(name: str, output: Path | None) -> None:
+    """Download NAME (bsd68 or official-weights), each file checked by SHA-256; repeat to resume."""
+    from .sources import fetch
+
+    click.echo(fetch(name, output))
+
+
+@data_group.command("check")
+@click.argument("names", nargs=-1)
+@click.option("--folder", type=PATH, help="Where the files lie, if not in a usual place.")
+def check_command(names: tuple[str, ...], folder: Path | None) -> None:
+    """Compare data sets on this machine with their checksums; without NAMES, all that are here."""
+    from .datasets import check_dataset
+    from .sources import available
+
+    chosen = names or tuple(name for name, path in available().items() if path)
+    reports = [check_dataset(name, folder) for name in chosen]
+    for report in reports:
+        click.echo(str(report))
+    if not all(report.ok for report in reports):
+        sys.exit(EXIT_FAILURE)
+
+
+@cli.group("weights")
+def weights_group() -> None:
+    """Look into weight files and convert them."""
+
+
+@weights_group.command("show")
+@click.argument("path", type=PATH)
+@json_option
+def show_command(path: Path, json_file: str | None) -> None:
+    """Print variant, arrays and the reward map kernel of an npz file or checkpoint."""
+    from .weights import describe
+
+    summary = describe(path)
+    lines = [f"{key:12} {summary[key]}" for key in ("file", "variant", "actions", "parameters")]
+    if "rmc" in summary:
+        lines.append("rmc kernel   centre {centre:.3f}, sum {sum:.3f}".format(**summary["rmc"]))
+    lines += [f"  {key:22} {tuple(shape)}" for key, shape in summary["arrays"].items()]
+    emit(summary, json_file, "\n".join(lines))
+
+
+@weights_group.command("convert")
+@click.argument("source", type=PATH)
+@click.argument("target", type=PATH)
+@click.option("--variant", help="Variant to write (default: that of SOURCE, or plain).")
+@click.option("--seed", type=int, default=0, show_default=True, help="For arrays SOURCE lacks.")
+@click.option("--force", is_flag=True, help="Replace TARGET.")
+def convert_command(
+    source: Path, target: Path, variant: str | None, seed: int, force: bool
+) -> None:
+    """Write SOURCE (npz, checkpoint or IRCNN caffemodel) as an npz in the authors' layout."""
+    from .errors import ConfigError
+    from .models.fcn import VARIANTS, ModelConfig, PixelFCN
+    from .rng import stream
+    from .weights import describe, initialise, network_arrays, save_network
+
+    if variant is None:
+        variant = "plain" if source.suffix == ".caffemodel" else describe(source)["variant"]
+    if variant not in VARIANTS:
+        raise ConfigError(f"unknown variant {variant!r}: expected one of {', '.join(VARIANTS)}")
+    if target.suffix != ".npz":
+        raise ConfigError(f"{target}: expected a name that ends in .npz")
+    if target.exists() and not force:
+        raise ConfigError(f"{target} exists: choose another name, or --force to replace it")
+    model = PixelFCN(ModelConfig(variant), stream(seed, "init"))
+    done = initialise(model, source)
+    save_network(network_arrays(model), target)
+    click.echo(f"{target}: {variant}, {len(done.copied)} arrays copied")
+    for title, keys in (("drawn anew", done.fresh), ("left out", done.unused)):
+        if keys:
+            click.echo(f"{title}: {', '.join(keys)}")

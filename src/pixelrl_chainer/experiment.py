@@ -1,0 +1,219 @@
+"""One experiment from an empty folder to a table: train, evaluate beside baselines, draw."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from . import paper, sources
+from .backend import CPU, Device, to_numpy
+from .config import override
+from .datasets import ImageSet, open_dataset
+from .env import level_of, make_env
+from .errors import DataError
+from .evaluate import corrupted_images, rollout
+from .files import replace_atomically, write_json
+from .metrics import psnr
+from .report import caption, table
+from .results import load_policy, run_evaluation
+from .settings import Config
+from .train import Trainer
+from .viz import figures
+
+logger = logging.getLogger(__name__)
+
+class Progress(Protocol):
+    """How long work tells that it goes on: a bar of ``total`` units with a function to advance."""
+
+    def __call__(
+        self, total: int, description: str, initial: int = 0
+    ) -> AbstractContextManager[Callable[..., Any]]: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an experiment left behind: whether it is complete, its results and the text for people."""
+
+    finished: bool
+    folder: Path
+    results: tuple[dict[str, Any], ...] = ()
+    text: str = ""
+
+
+def data_spec(names: Sequence[str]) -> list[str]:
+    """Replace ``auto`` by BSD68 if it is on this machine, else by the bundled photographs."""
+    found = "bsd68" if sources.find("bsd68") else "bundled"
+    return [found if name == "auto" else name for name in names]
+
+
+def open_images(config: Config, split: str) -> ImageSet:
+    """Open the training or test images that ``config`` names."""
+    return open_dataset(data_spec(getattr(config.data, split)), split)
+
+
+def run_name(config: Config, preset: str) -> str:
+    """Folder name of a run: task, level, variant and preset."""
+    env = make_env(config)
+    level = f"{env.task.level_name}{level_of(config, env.task):g}"
+    return f"{config.task.name}-{level}-{config.network.variant}-{preset}"
+
+
+class Experiment:
+    """Train (unless weights are given), evaluate and draw; every part is done once.
+
+    Parameters
+    ----------
+    config : Config
+    preset : str
+        Preset the configuration was built with, part of the folder name.
+    root : pathlib.Path
+        Folder of the runs.
+    device : Device
+    progress : Progress
+    """
+
+    def __init__(
+        self, config: Config, preset: str, root: Path, device: Device, progress: Progress
+    ) -> None:
+        self.config = config
+        self.preset = preset
+        self.root = root
+        self.folder = root / run_name(config, preset)
+        self.device = device
+        self.progress = progress
+
+    def run(self, weights: Path | None = None) -> Outcome:
+        """Run what is still missing.
+
+        Parameters
+        ----------
+        weights : pathlib.Path or None
+            Evaluate these instead of training.
+
+        Raises
+        ------
+        PixelRLError
+            If a setting, an image or a weight file cannot be used.
+        """
+        test = open_images(self.config, "test")
+        folder = self.folder
+        if weights is None:
+            checkpoint = self.train()
+            if checkpoint is None:
+                return Outcome(False, folder)
+            weights = checkpoint
+        else:
+            folder = self.root / f"{self.folder.name}-{weights.stem}"
+        results = [
+            self._evaluate(agent, weights if agent == "network" else None, test, folder)
+            for agent in ("none", "random", "network")
+        ]
+        text = f"{table(results)}\n\n{caption(results[0])}\n{self._warning(weights)}"
+        with replace_atomically(folder / "table.md") as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+        write_json(folder / "results.json", results)
+        self._draw(weights, test, folder)
+        return Outcome(True, folder, tuple(results), text)
+
+    def train(self) -> Path | None:
+        """Train to the end and return the best checkpoint, or None if it was interrupted."""
+        config = self.config
+        if config.train.init:
+            start = self._find_init(config.train.init)
+            if start is None:
+                return None
+            config = override(config, {"train.init": str(start)})
+        trainer = Trainer(config, open_images(config, "train"), self.folder, self.device)
+        last = trainer.store.last()
+        done = 0 if last is None else int(last.name)
+        total = config.train.episodes
+        with self.progress(total, f"training {config.network.variant}", done) as advance:
+            result = trainer.run(lambda record: advance(1, record))
+        if not result.finished:
+            logger.warning("stopped after episode %d of %d", result.episodes, total)
+            return None
+        best = trainer.store.best()
+        return trainer.store.path(best.episode) if best else result.checkpoint
+
+    def _find_init(self, init: str) -> Path | None:
+        """Turn ``train.init`` into a path; see :class:`~pixelrl_chainer.settings.TrainConfig`."""
+        first, _, rest = init.partition(",")
+        kind, _, name = first.partition(":")
+        if kind == "variant":
+            changes = {"network.variant": name, "train.init": rest}
+            config = override(self.config, changes)
+            return Experiment(config, self.preset, self.root, self.device, self.progress).train()
+        if kind != "ircnn":
+            return Path(init)
+        file = f"initial_weight/zhang_cvpr17_denoise_{name}_gray.caffemodel"
+        folder = sources.find("official-weights")
+        if folder is None or not (folder / file).is_file():
+            raise DataError(
+                f"train.init = {init} needs {file} of the authors' weights, not found here: run "
+                "'pixelrl-chainer data fetch official-weights', or start from scratch with "
+                "--set train.init="
+            )
+        return folder / file
+
+    def _evaluate(
+        self, agent: str, weights: Path | None, images: ImageSet, folder: Path
+    ) -> dict[str, Any]:
+        """Score ``agent``, or read the score of an earlier call with the same settings."""
+        path = folder / f"eval-{agent}.json"
+        wanted = json.loads(json.dumps([self.config.to_dict(), weights and str(weights)]))
+        if path.is_file():
+            known: dict[str, Any] = json.loads(path.read_text())
+            if [known["config"], known["weights"]] == wanted:
+                return known
+        config = self.config
+        count = min(len(images), config.eval.limit or len(images)) * len(config.eval.seeds)
+        with self.progress(count, f"evaluating {agent}") as advance:
+            result = run_evaluation(
+                config, agent, weights, images, device=self.device, advance=advance
+            )
+        write_json(path, result)
+        return result
+
+    def _draw(self, weights: Path, images: ImageSet, folder: Path) -> None:
+        """Write ``steps.png`` of the first test image and, after training, ``curves.png``."""
+        env = make_env(self.config)
+        level = level_of(self.config, env.task)
+        seeds = self.config.eval.seeds
+        pair = corrupted_images(env, images, level, seeds[0], self.config.eval.protocol, 1)
+        ((clean, corrupted),) = pair
+        policy = load_policy(self.config, weights, env, self.device)
+        with self.device.use():
+            recorded = rollout(policy, env, self.device.send(corrupted), record=True)
+        states = [to_numpy(state)[0, 0] for state in recorded.states]
+        figures.steps(
+            states,
+            [to_numpy(chosen)[0] for chosen in recorded.action_maps],
+            env.actions,
+            folder / "steps.png",
+            title=f"{images.names[0]}, {env.task.level_name} {level:g}",
+            notes=[f"{psnr(state[None], clean[0]):.2f} dB" for state in states],
+        )
+        log = folder / "log.jsonl"
+        if log.is_file():
+            records = [json.loads(line) for line in log.read_text().splitlines()]
+            figures.learning_curves(records, folder / "curves.png", folder.name)
+
+    def _warning(self, weights: Path) -> str:
+        """Say what the training was, so that nobody takes a quick run for the paper's."""
+        if self.folder not in weights.parents:
+            return f"Weights: {weights}; nothing was trained."
+        train = self.config.train
+        full = dataclasses.replace(train, seed=0, init="", workers=2)
+        if full == type(train)():
+            return "Trained by the published schedule."
+        return (
+            f"Trained for {train.episodes} episodes of {train.batch_size} crops "
+            f"{train.crop_size} x {train.crop_size} (paper: {paper.EPISODES} of {paper.BATCH_SIZE}, "
+            f"{paper.CROP_SIZE} x {paper.CROP_SIZE}): shows that it learns, not how well it can."
+        )

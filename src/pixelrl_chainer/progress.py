@@ -1,0 +1,39 @@
+"""Progress of long work on standard error, with an estimate of the time left."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tqdm import tqdm
+
+SHOWN = {"reward": "{:+.4f}", "psnr_output": "{:.2f} dB", "images_per_second": "{:.1f} img/s"}
+"""Keys of a training record that the bar shows."""
+
+
+@contextmanager
+def bar(total: int, description: str, initial: int = 0) -> Iterator[Callable[..., Any]]:
+    """Show a bar of ``total`` units, ``initial`` of them done; yield the function that advances it.
+
+    That function takes the number of units (default 1) and, optionally, a training record. Where
+    standard error is not a terminal a line is written at most every 30 seconds.
+    """
+    terminal = sys.stderr.isatty()
+    with tqdm(
+        total=total,
+        desc=description,
+        initial=initial,
+        dynamic_ncols=terminal,
+        mininterval=0.2 if terminal else 30,
+        file=sys.stderr,
+    ) as shown:
+
+        def advance(count: int = 1, record: dict[str, Any] | None = None) -> None:
+            if record:
+                values = (text.format(record[key]) for key, text in SHOWN.items())
+                shown.set_postfix_str(", ".join(values), refresh=False)
+            shown.update(count)
+
+        yield advance

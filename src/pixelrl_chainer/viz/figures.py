@@ -1,0 +1,126 @@
+"""Learning curves, and the state and action map of every step, as PNG files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from ..actions import ActionSet
+from ..backend import Array
+from ..files import replace_atomically
+from ..images import to_8bit
+from .palette import colors
+
+DPI = 110
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)
+    with replace_atomically(path) as temporary:
+        figure.savefig(temporary, dpi=DPI, format="png")
+
+
+def learning_curves(records: Sequence[dict[str, Any]], path: Path, title: str) -> None:
+    """Draw reward, PSNR and entropy over the episodes of a run.
+
+    Parameters
+    ----------
+    records : sequence of dict
+        Lines of ``log.jsonl``.
+    path : pathlib.Path
+        PNG file to write.
+    title : str
+    """
+    episodes = [record["episode"] for record in records]
+    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots(1, 3)
+    panels = (
+        ("mean discounted reward, Eq. (20)", ["reward"]),
+        ("training batch, PSNR (dB)", ["psnr_input", "psnr_output"]),
+        ("entropy of the policy (nats)", ["loss_entropy"]),
+    )
+    for axis, (name, keys) in zip(axes, panels, strict=True):
+        for key in keys:
+            values = [record[key] for record in records]
+            line = axis.plot(episodes, values, alpha=0.25, linewidth=0.8)[0]
+            axis.plot(episodes, _smooth(values), color=line.get_color(), label=key)
+        axis.set(title=name, xlabel="episode")
+        axis.grid(alpha=0.3)
+    validated = [record for record in records if "validation_psnr" in record]
+    axes[1].plot(
+        [record["episode"] for record in validated],
+        [record["validation_psnr"] for record in validated],
+        "ko",
+        markersize=3,
+        label="validation",
+    )
+    axes[1].legend(fontsize="small")
+    _save(figure, path)
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    """Running mean over the last 5 % of the values."""
+    span = max(1, len(values) // 20)
+    return [float(np.mean(values[max(0, i - span + 1) : i + 1])) for i in range(len(values))]
+
+
+def steps(
+    states: Sequence[Array],
+    action_maps: Sequence[Array],
+    actions: ActionSet,
+    path: Path,
+    *,
+    title: str,
+    notes: Sequence[str] = (),
+) -> None:
+    """Draw the image and the action map of every step, as in Fig. 4 of the paper.
+
+    Parameters
+    ----------
+    states : T + 1 arrays, float32 (H, W) or (H, W, 3)
+        Image before each step and after the last; 1 is white, colour as blue, green, red.
+    action_maps : T integer arrays (H, W)
+    actions : ActionSet
+    path : pathlib.Path
+        PNG file to write.
+    title : str
+    notes : sequence of T + 1 texts
+        Shown above each image, for example its PSNR.
+    """
+    n_steps = len(action_maps)
+    height, width = states[0].shape[:2]
+    side = 2.6
+    figure = Figure(
+        figsize=(side * (n_steps + 1), 2 * side * height / width + 1.3), layout="constrained"
+    )
+    figure.suptitle(title)
+    axes = figure.subplots(2, n_steps + 1, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for t, state in enumerate(states):
+        shown = to_8bit(state if state.ndim == 2 else state[..., ::-1])
+        axes[0, t].imshow(shown, cmap="gray", vmin=0, vmax=255)
+        name = "input" if t == 0 else f"after step {t}"
+        axes[0, t].set_title(f"{name}\n{notes[t]}" if notes else name, fontsize="small")
+    palette = colors(actions.names)
+    norm = BoundaryNorm(np.arange(len(palette) + 1) - 0.5, len(palette))
+    for t, chosen in enumerate(action_maps):
+        axes[1, t].imshow(chosen, cmap=ListedColormap(palette), norm=norm, interpolation="nearest")
+        axes[1, t].set_title(f"actions of step {t + 1}", fontsize="small")
+    share = np.bincount(np.concatenate([m.ravel() for m in action_maps]), minlength=len(actions))
+    handles = [
+        Patch(facecolor=color, edgecolor="gray", label=f"{action.label}  {part:.0%}")
+        for color, action, part in zip(palette, actions.actions, share / share.sum(), strict=True)
+    ]
+    axes[1, -1].legend(
+        handles=handles, loc="center", fontsize="small", frameon=False, title="share of all steps"
+    )
+    _save(figure, path)
