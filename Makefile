@@ -60,7 +60,7 @@ PRESET ?= auto
 WEIGHTS ?=
 
 denoise-gaussian: $(INSTALLED) ## train, evaluate, explain (SIGMA=15|25|50 VARIANT= PRESET= WEIGHTS=)
-	$(BIN)/pixelrl-chainer experiment denoise-gaussian --sigma $(SIGMA) --variant $(VARIANT) \
+	$(BIN)/pixelrl-chainer experiment experiments/$@/sigma$(SIGMA)-$(VARIANT).toml \
 		--preset $(PRESET) $(if $(WEIGHTS),--weights '$(WEIGHTS)')
 
 clean: ## remove the virtual environments and everything generated

@@ -7,9 +7,9 @@ import numpy as np
 from chainerrl.agent import Agent, AttributeSavingMixin
 
 from .backend import Array, to_numpy
-from .settings import LossConfig
 from .losses import LossTerms, actor_critic_loss, discounted_returns
 from .models.fcn import PixelFCN
+from .settings import LossConfig
 
 
 class PixelwisePolicy:
@@ -46,7 +46,7 @@ class PixelwisePolicy:
         self.model.reset_state()
 
 
-class PixelwiseA2C(PixelwisePolicy, AttributeSavingMixin, Agent):  # type: ignore[misc]
+class PixelwiseA2C(PixelwisePolicy, AttributeSavingMixin, Agent):
     """Every pixel of a batch of images is an agent; all share one network.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Where arrays live: NumPy or CuPy, chosen once and moved only at the edges of train and evaluate."""
+"""Where arrays live: NumPy or CuPy, moved only at the edges of training and evaluation."""
 
 from __future__ import annotations
 

@@ -123,11 +123,11 @@ def emit(result: Any, json_file: str | None, text: str) -> None:
 @click.option("--episodes", type=int)
 @click.option("--batch-size", type=int)
 @click.option("--crop-size", type=int)
-@click.option("--output", "-o", type=PATH, required=True, help="Run folder; continued if it exists.")
+@click.option(
+    "--output", "-o", type=PATH, required=True, help="Run folder; continued if it exists."
+)
 @common_options
-def train_command(
-    output: Path, device: str, train_data: tuple[str, ...], **given: Any
-) -> None:
+def train_command(output: Path, device: str, train_data: tuple[str, ...], **given: Any) -> None:
     """Train agents, or continue an interrupted training."""
     from .backend import select_device
     from .experiment import open_images
@@ -205,17 +205,15 @@ def eval_command(
         eval__policy=given["policy"],
     )
     images = open_images(config, "test")
-    count = min(len(images), config.eval.limit or len(images)) * len(config.eval.seeds)
-    with bar(count, "evaluating") as advance:
-        result = run_evaluation(
-            config,
-            agent,
-            weights,
-            images,
-            variant=variant,
-            device=select_device(device),
-            advance=advance,
-        )
+    result = run_evaluation(
+        config,
+        agent,
+        weights,
+        images,
+        variant=variant,
+        device=select_device(device),
+        progress=bar,
+    )
     if csv_file:
         write_csv(result, csv_file)
     emit(result, json_file, f"{table([result])}\n\n{caption(result)}")

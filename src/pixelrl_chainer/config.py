@@ -50,6 +50,7 @@ PRESETS: dict[str, Overrides] = {
 }
 """``paper`` is the published schedule; ``quick`` shows the whole chain in minutes on a CPU."""
 
+
 def override(config: Config, changes: Overrides) -> Config:
     """Return ``config`` with ``{"section.key": value}`` applied.
 
@@ -124,7 +125,9 @@ def read_experiment(path: Path) -> dict[str, Any]:
     changes = {}
     for section, values in tables.items():
         if not isinstance(values, dict):
-            raise ConfigError(f"{path}: {section} stands outside a table; put it under [train] etc.")
+            raise ConfigError(
+                f"{path}: {section} stands outside a table; put it under [train] etc."
+            )
         changes.update({f"{section}.{key}": value for key, value in values.items()})
     return changes
 

@@ -10,7 +10,7 @@ from chainerrl.distribution import SoftmaxDistribution
 from .backend import Array, xp_of
 
 
-class PixelwiseCategorical(SoftmaxDistribution):  # type: ignore[misc]
+class PixelwiseCategorical(SoftmaxDistribution):
     """Policy of a map of agents.
 
     Parameters

@@ -19,7 +19,7 @@ class Step(NamedTuple):
     """
 
     observations: Array
-    rewards: Array | None
+    rewards: Array
     done: bool
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from . import paper, sources
-from .backend import CPU, Device, to_numpy
+from .backend import Device, to_numpy
 from .config import override
 from .datasets import ImageSet, open_dataset
 from .env import level_of, make_env
@@ -20,6 +19,7 @@ from .errors import DataError
 from .evaluate import corrupted_images, rollout
 from .files import replace_atomically, write_json
 from .metrics import psnr
+from .progress import Progress
 from .report import caption, table
 from .results import load_policy, run_evaluation
 from .settings import Config
@@ -28,17 +28,10 @@ from .viz import figures
 
 logger = logging.getLogger(__name__)
 
-class Progress(Protocol):
-    """How long work tells that it goes on: a bar of ``total`` units with a function to advance."""
-
-    def __call__(
-        self, total: int, description: str, initial: int = 0
-    ) -> AbstractContextManager[Callable[..., Any]]: ...
-
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an experiment left behind: whether it is complete, its results and the text for people."""
+    """What an experiment left behind: is it complete, its results and the text for people."""
 
     finished: bool
     folder: Path
@@ -171,12 +164,9 @@ class Experiment:
             known: dict[str, Any] = json.loads(path.read_text())
             if [known["config"], known["weights"]] == wanted:
                 return known
-        config = self.config
-        count = min(len(images), config.eval.limit or len(images)) * len(config.eval.seeds)
-        with self.progress(count, f"evaluating {agent}") as advance:
-            result = run_evaluation(
-                config, agent, weights, images, device=self.device, advance=advance
-            )
+        result = run_evaluation(
+            self.config, agent, weights, images, device=self.device, progress=self.progress
+        )
         write_json(path, result)
         return result
 
@@ -214,6 +204,7 @@ class Experiment:
             return "Trained by the published schedule."
         return (
             f"Trained for {train.episodes} episodes of {train.batch_size} crops "
-            f"{train.crop_size} x {train.crop_size} (paper: {paper.EPISODES} of {paper.BATCH_SIZE}, "
-            f"{paper.CROP_SIZE} x {paper.CROP_SIZE}): shows that it learns, not how well it can."
+            f"{train.crop_size} x {train.crop_size} (paper: {paper.EPISODES} of "
+            f"{paper.BATCH_SIZE}, {paper.CROP_SIZE} x {paper.CROP_SIZE}): "
+            "shows that it learns, not how well it can."
         )

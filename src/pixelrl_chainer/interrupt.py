@@ -26,7 +26,9 @@ def stop_requests() -> Iterator[threading.Event]:
         stopped.set()
         logger.warning("stopping after this episode; again to stop at once")
 
-    previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {
+        number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield stopped
     finally:

@@ -6,7 +6,7 @@ Every map is (B, 1, H, W), except log-probabilities and entropies, which are (B,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import chainer
 from chainer import functions as F
@@ -14,7 +14,7 @@ from chainer import functions as F
 from .backend import Array
 from .settings import LossConfig
 
-Map = Array | chainer.Variable
+Map: TypeAlias = Array | chainer.Variable
 
 
 class LossTerms(NamedTuple):

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
 
 from tqdm import tqdm
+
+
+class Progress(Protocol):
+    """Announce work of ``total`` units; the context gives the function that reports units done."""
+
+    def __call__(
+        self, total: int, description: str, initial: int = 0
+    ) -> AbstractContextManager[Callable[..., Any]]: ...
+
+
+@contextmanager
+def no_progress(total: int, description: str, initial: int = 0) -> Iterator[Callable[..., Any]]:
+    """Show nothing."""
+    yield lambda *done: None
+
 
 SHOWN = {"reward": "{:+.4f}", "psnr_output": "{:.2f} dB", "images_per_second": "{:.1f} img/s"}
 """Keys of a training record that the bar shows."""

@@ -46,7 +46,9 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     """Markdown table, aligned for a terminal, of results of one task and level."""
     rows = [list(HEADINGS), *(cells(result) for result in results)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADINGS))]
-    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)) + " |" for r in rows]
+    lines = [
+        "| " + " | ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)) + " |" for r in rows
+    ]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     return "\n".join([lines[0], rule, *lines[1:]])
 

@@ -6,7 +6,6 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from .datasets import DATASETS, ImageSet
 from .env import PixelEnv, level_of, make_env
 from .errors import ConfigError, WeightsError
 from .evaluate import Actor, RandomAgents, evaluate
+from .progress import Progress, no_progress
 from .rng import stream
 from .settings import Config
 from .weights import load_network
@@ -80,7 +80,7 @@ def run_evaluation(
     *,
     variant: str | None = None,
     device: Device = CPU,
-    advance: Callable[[], Any] = lambda: None,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Score one kind of agent on ``images`` and say everything that led to the figures.
 
@@ -95,8 +95,8 @@ def run_evaluation(
     variant : str or None
         Variant the weights must have; None takes theirs.
     device : Device
-    advance : callable
-        Called after each image and seed.
+    progress : Progress
+        Shows how many images and seeds are done.
 
     Returns
     -------
@@ -115,7 +115,8 @@ def run_evaluation(
     if agent == "network":
         if weights is None:
             raise ConfigError(
-                "no weights given: expected a weight file or checkpoint, or the agent random or none"
+                "no weights given: expected a weight file or a checkpoint folder, or the agent "
+                "random or none"
             )
         policy = load_policy(config, weights, env, device, variant)
         key = policy.model.config.variant
@@ -125,10 +126,9 @@ def run_evaluation(
     elif agent != "none":
         raise ConfigError(f"unknown agent {agent!r}: expected one of {', '.join(AGENTS)}")
     begin = time.perf_counter()
-    with device.use():
-        scores = evaluate(
-            actor, env, images, config.eval, level, device=device, advance=advance
-        )
+    count = min(len(images), config.eval.limit or len(images)) * len(config.eval.seeds)
+    with device.use(), progress(count, f"evaluating {key}") as advance:
+        scores = evaluate(actor, env, images, config.eval, level, device=device, advance=advance)
     key += "+aug" if config.eval.augment else ""
     return {
         "task": env.task.name,

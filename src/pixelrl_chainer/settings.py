@@ -37,7 +37,7 @@ class TaskConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Attributes: ``variant``, a key of ``VARIANTS``; ``conv``, ``auto`` or ``stock`` (Chainer's)."""
+    """Attributes: ``variant``, a key of ``VARIANTS``; ``conv``, ``auto`` or ``stock`` (Chainer)."""
 
     variant: str = "convgru-rmc"
     conv: str = "auto"

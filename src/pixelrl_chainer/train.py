@@ -118,9 +118,7 @@ class Trainer:
     def _make_agent(self) -> PixelwiseA2C:
         settings = self.config.train
         model = PixelFCN(
-            ModelConfig(
-                self.config.network.variant, len(self.env.actions), self.env.task.channels
-            ),
+            ModelConfig(self.config.network.variant, len(self.env.actions), self.env.task.channels),
             stream(settings.seed, "init"),
             stock=self.config.network.conv == "stock",
         )
@@ -161,7 +159,8 @@ class Trainer:
         """Mean PSNR in dB of the greedy policy on fixed crops of training images."""
         clean, corrupted = self.validation
         result = rollout(self.agent, self.env, self.device.send(corrupted))
-        return float(np.mean([psnr(*pair) for pair in zip(to_numpy(result.output), clean)]))
+        outputs = to_numpy(result.output)
+        return float(np.mean([psnr(*pair) for pair in zip(outputs, clean, strict=True)]))
 
     def run(self, report: Report = lambda record: None) -> TrainResult:
         """Train until the last episode, or until SIGINT or SIGTERM; continue an earlier run.

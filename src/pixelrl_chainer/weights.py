@@ -183,8 +183,8 @@ def assign(model: PixelFCN, arrays: Arrays, path: Path) -> None:
     ):
         if keys:
             raise WeightsError(
-                f"{path}: array {min(keys)} {problem} ({len(parameters)} arrays expected of variant "
-                f"{model.config.variant}, {len(arrays)} found)"
+                f"{path}: array {min(keys)} {problem} ({len(parameters)} arrays expected of "
+                f"variant {model.config.variant}, {len(arrays)} found)"
             )
     for key, parameter in parameters.items():
         if arrays[key].shape != parameter.shape:
@@ -249,11 +249,11 @@ def save_network(arrays: Arrays, path: Path) -> None:
         If the file cannot be written.
     """
     with replace_atomically(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Summarise a weight file: variant, counts, and the RMC kernel's centre and sum if it has one."""
+    """Summarise a weight file: variant, counts and, with RMC, the kernel's centre and sum."""
     file = path / "model.npz" if path.is_dir() else path
     model = load_network(file)
     arrays = network_arrays(model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import chainer
 from chainer import functions as F
 from chainer import initializers
@@ -9,7 +11,7 @@ from chainer import initializers
 from ..backend import Array
 from ..kernels.conv import dilated_convolution
 
-Initializer = chainer.initializer.Initializer
+Initializer: TypeAlias = chainer.initializer.Initializer
 
 
 class Convolution(chainer.Link):
@@ -80,9 +82,7 @@ class DilatedBlock(chainer.Chain):
 class PolicyHead(chainer.Chain):
     """Logits of the policy; its child is called ``model`` in the weight files."""
 
-    def __init__(
-        self, in_channels: int, n_actions: int, initial: Initializer, stock: bool
-    ) -> None:
+    def __init__(self, in_channels: int, n_actions: int, initial: Initializer, stock: bool) -> None:
         super().__init__()
         with self.init_scope():
             self.model = Convolution(in_channels, n_actions, initial=initial, stock=stock)

@@ -144,7 +144,7 @@ class PixelFCN(chainer.Chain, A3CModel, Recurrent):
         return PixelwiseCategorical(self.policy_branch(features)), self.value_branch(features)
 
     def spread_returns(self, returns: Array | chainer.Variable) -> Array | chainer.Variable:
-        """Reward map convolution of return maps (B, 1, H, W); returns them as they are without it."""
+        """Reward map convolution of (B, 1, H, W) maps; without it they stay as they are."""
         return self.conv_R(returns) if self.config.rmc else returns
 
     def get_state(self) -> Array | None:

@@ -1,8 +1,8 @@
 """Reward map convolution (RMC): one learned 33x33 kernel that spreads returns over neighbours.
 
 Section V of the paper, Eqs. (12) to (18). Chainer's convolution would build an im2col matrix of
-33 x 33 columns (1.4 GB at the published batch of 64 crops of 70 x 70); the correlation theorem needs
-three small Fourier transforms instead.
+33 x 33 columns (1.4 GB at the published batch of 64 crops of 70 x 70); the correlation theorem
+needs three small Fourier transforms instead.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..backend import Array, xp_of
 
 
 def identity_kernel() -> Array:
-    """Return the initial kernel, float32 (1, 1, 33, 33): 1 in the centre, else 0 (published code)."""
+    """Return the published initial kernel, float32 (1, 1, 33, 33): 1 in the centre, else 0."""
     size = paper.RMC_SIZE
     kernel = np.zeros((1, 1, size, size), dtype=np.float32)
     kernel[0, 0, size // 2, size // 2] = 1
@@ -32,7 +32,7 @@ def _fft_shape(maps: Array, reach: int) -> tuple[int, int]:
 
 
 def _taps(xp: ModuleType, shape: tuple[int, int], reach: int) -> tuple[Array, Array]:
-    """Rows and columns of the kernel's taps on a grid of ``shape``: the centre at (0, 0), wrapped."""
+    """Rows and columns of the kernel's taps on a grid: the centre at (0, 0), wrapped around."""
     offsets = xp.arange(-reach, reach + 1)
     return (offsets % shape[0])[:, None], (offsets % shape[1])[None, :]
 
