@@ -1,4 +1,4 @@
-"""Time the network against stock Chainer: one image evaluated, one training episode.
+"""Time the network against stock Chainer: one image, one training episode, one RMC.
 
 Run ``python benchmarks/bench_network.py`` (``--json FILE`` also writes the figures, ``-`` to the
 standard output instead of the table). "Stock" is the same network operated as the published code
@@ -6,9 +6,10 @@ operates it: Chainer's own convolutions, the value branch also in evaluation, th
 the hidden map also in the first step, where it is zero, and reward map convolution by
 ``F.convolution_2d``. Environment and optimiser are the same for both.
 
-Each of the two works in a process of its own, which also reports its peak memory; their runs
-alternate, so both meet the same load, and the medians are given. The full training episode takes
-stock Chainer some five minutes and 11 GB on two CPU cores; ``--quick`` is for small machines.
+Each of the two works in a process of its own, which also reports its processor time and its peak
+memory; their runs alternate, so both meet the same load, and medians are given. On a machine that
+does other work too, use ``--threads 1`` and compare the processor times. The full training episode
+takes stock Chainer some five minutes and 11 GB on two cores; ``--quick`` is for small machines.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import pixelrl_chainer  # noqa: F401  before chainer
+
+# isort: split
 import chainer
 import numpy as np
 from chainer import functions as F
@@ -50,10 +53,12 @@ SHAPES: dict[bool, dict[str, Shape]] = {
     False: {
         "rollout": (1, 1, 321, 481),
         "episode": (paper.BATCH_SIZE, 1, paper.CROP_SIZE, paper.CROP_SIZE),
+        "rmc": (paper.BATCH_SIZE, 1, paper.CROP_SIZE, paper.CROP_SIZE),
     },
-    True: {"rollout": (1, 1, 107, 160), "episode": (8, 1, 40, 40)},
+    True: {"rollout": (1, 1, 107, 160), "episode": (8, 1, 40, 40), "rmc": (8, 1, 40, 40)},
 }
-"""Images (B, C, H, W) of each case, by ``--quick``."""
+"""Images (B, C, H, W) of each case, by ``--quick``: a greedy roll-out, an episode with its update,
+and reward map convolution alone, forward and both gradients."""
 
 SIGMA = 25 / 255
 
@@ -90,6 +95,8 @@ def make_case(case: str, stock: bool, shape: Shape) -> Callable[[], object]:
     if case == "rollout":
         policy = PixelwisePolicy(model, rng)
         return lambda: rollout(policy, env, corrupted)
+    if case == "rmc":
+        return lambda: F.mean(model.spread_returns(chainer.Variable(clean))).backward()
     optimizer = chainer.optimizers.Adam(alpha=paper.LEARNING_RATE)
     optimizer.setup(model)
     agent = PixelwiseA2C(model, optimizer, loss=LossConfig(), t_max=paper.T_MAX, rng=rng)
@@ -97,17 +104,18 @@ def make_case(case: str, stock: bool, shape: Shape) -> Callable[[], object]:
 
 
 def work(connection: Connection, case: str, stock: bool, shape: Shape) -> None:
-    """Perform the case once for every message, answering seconds and peak memory in MB."""
+    """Perform the case once for every message, and answer what it took."""
     make_case(case, stock, (1, 1, 32, 32))()  # imports and thread pools warm
     run = make_case(case, stock, shape)
     while connection.recv():
-        start = perf_counter()
+        start = perf_counter(), process_time()
         run()
-        connection.send((perf_counter() - start, peak_memory_bytes() / 2**20))
+        taken = perf_counter() - start[0], process_time() - start[1]
+        connection.send((*taken, peak_memory_bytes() / 2**20))
 
 
 @contextmanager
-def worker(case: str, stock: bool, shape: Shape) -> Iterator[Callable[[], tuple[float, float]]]:
+def worker(case: str, stock: bool, shape: Shape) -> Iterator[Callable[[], tuple[float, ...]]]:
     """Start a process for one side; yield the function that lets it run once."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
@@ -115,9 +123,9 @@ def worker(case: str, stock: bool, shape: Shape) -> Iterator[Callable[[], tuple[
     process.start()
     there.close()  # so that the end of the process is noticed here
 
-    def run() -> tuple[float, float]:
+    def run() -> tuple[float, ...]:
         here.send(True)
-        answer: tuple[float, float] = here.recv()
+        answer: tuple[float, ...] = here.recv()
         return answer
 
     try:
@@ -129,71 +137,75 @@ def worker(case: str, stock: bool, shape: Shape) -> Iterator[Callable[[], tuple[
 
 
 def compare(case: str, shape: Shape, repeats: int) -> dict[str, Any]:
-    """Measure one case: median seconds, every run's seconds, peak memory of both."""
-    sides = ("", "stock_")
-    seconds: dict[str, list[float]] = {side: [] for side in sides}
-    memory = dict.fromkeys(sides, 0.0)
+    """Measure one case; the keys of the stock side begin with ``stock_``."""
+    taken: dict[str, list[tuple[float, ...]]] = {"": [], "stock_": []}
     with ExitStack() as stack:
-        runs = {side: stack.enter_context(worker(case, side != "", shape)) for side in sides}
-        for repeat in range(repeats):
+        runs = {side: stack.enter_context(worker(case, side != "", shape)) for side in taken}
+        for repeat in range(1, repeats + 1):
             for side, run in runs.items():
-                taken, memory[side] = run()
-                seconds[side].append(taken)
-                name = side.rstrip("_") or "ours"
-                print(
-                    f"{case} {repeat + 1}/{repeats} {name}: {taken:.2f} s", file=sys.stderr
-                )
-    result: dict[str, Any] = {"shape": list(shape), "steps": paper.DENOISING_STEPS}
-    for side in sides:
-        result[f"{side}seconds"] = statistics.median(seconds[side])
-        result[f"{side}runs"] = seconds[side]
-        result[f"{side}peak_memory_mb"] = memory[side]
+                taken[side].append(run())
+                name, wall = side.rstrip("_") or "ours", taken[side][-1][0]
+                print(f"{case} {repeat}/{repeats} {name}: {wall:.2f} s", file=sys.stderr)
+    result: dict[str, Any] = {"shape": list(shape)}
+    for side, rows in taken.items():
+        wall, cpu, memory = zip(*rows, strict=True)
+        result[f"{side}seconds"] = statistics.median(wall)
+        result[f"{side}cpu_seconds"] = statistics.median(cpu)
+        result[f"{side}peak_memory_mb"] = max(memory)
+        result[f"{side}runs"] = list(wall)
     result["speedup_vs_stock"] = result["stock_seconds"] / result["seconds"]
+    result["cpu_speedup_vs_stock"] = result["stock_cpu_seconds"] / result["cpu_seconds"]
     return result
 
 
-def show(case: str, figures: dict[str, Any]) -> str:
-    """One line of the table."""
-    shape = "x".join(map(str, figures["shape"]))
-    numbers = (
-        f"{figures[f'{side}seconds']:10.2f}{figures[f'{side}peak_memory_mb']:10.0f}"
-        for side in ("", "stock_")
-    )
-    return f"{case:9}{shape:14}{''.join(numbers)}{figures['speedup_vs_stock']:9.2f}"
+def table(report: dict[str, Any], cases: list[str]) -> str:
+    """One line for each side of each case."""
+    lines = [f"{'case':10}{'images':14}{'':6}{'seconds':>9}{'cpu s':>9}{'peak MB':>9}"]
+    for case in cases:
+        figures = report[case]
+        shape = "x".join(map(str, figures["shape"]))
+        for side, name in (("", "ours"), ("stock_", "stock")):
+            keys = ("seconds", "cpu_seconds", "peak_memory_mb")
+            wall, cpu, memory = (figures[f"{side}{key}"] for key in keys)
+            lines.append(f"{case:10}{shape:14}{name:6}{wall:9.3f}{cpu:9.3f}{memory:9.0f}")
+        ratios = figures["speedup_vs_stock"], figures["cpu_speedup_vs_stock"]
+        lines.append(f"{'':24}{'ratio':6}{ratios[0]:9.2f}{ratios[1]:9.2f}")
+    return "\n".join(lines)
 
 
 def main() -> None:
     """Read the command line, measure, and write the figures."""
+    names = list(SHAPES[False])
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true", help="small images and batches")
+    parser.add_argument("--cases", nargs="+", choices=names, default=names)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument(
-        "--cases", nargs="+", choices=SHAPES[False], default=list(SHAPES[False]), metavar="CASE",
-        help="rollout (one image, greedy), episode (one training episode); default: both",
-    )
+    parser.add_argument("--threads", type=int, help="threads of BLAS (default: its own choice)")
     parser.add_argument("--json", metavar="FILE", help="write JSON to FILE, or - for the output")
     options = parser.parse_args()
     if options.repeats < 1:
         parser.error(f"--repeats: at least 1 expected, found {options.repeats}")
-    load = os.getloadavg()[0]
+    if options.threads:
+        # The workers' BLAS reads these when it is loaded.
+        for library in ("OPENBLAS", "OMP", "MKL"):
+            os.environ[f"{library}_NUM_THREADS"] = str(options.threads)
     report: dict[str, Any] = {
-        case: compare(case, SHAPES[options.quick][case], options.repeats) for case in options.cases
-    }
-    report |= {
-        "repeats": options.repeats,
         "variant": "convgru-rmc",
+        "steps": paper.DENOISING_STEPS,
+        "repeats": options.repeats,
+        "threads": options.threads,
+        "cpus": os.cpu_count(),
         "machine": platform.processor() or platform.machine(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "load_before": load,
+        "load_before": os.getloadavg()[0],
         "versions": versions(),
     }
+    for case in options.cases:
+        report[case] = compare(case, SHAPES[options.quick][case], options.repeats)
     text = json.dumps(report, indent=2)
     if options.json == "-":
         print(text)
         return
-    print(f"{'case':9}{'images':14}{'seconds':>10}{'MB':>10}{'stock s':>10}{'MB':>10}{'ratio':>9}")
-    for case in options.cases:
-        print(show(case, report[case]))
+    print(table(report, options.cases))
     if options.json:
         Path(options.json).write_text(text + "\n", encoding="utf-8")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-# Workers of pytest-xdist share the cores; threads of BLAS would only wait for one another.
+# Workers of pytest-xdist share the cores; more threads would only wait for one another.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from pathlib import Path

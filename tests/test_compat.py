@@ -101,8 +101,9 @@ print(*apply())
 
 
 def test_without_the_shims_the_same_import_fails() -> None:
-    absent = ABSENT.format(names=("pkg_resources",))
-    assert failure(absent + "import chainer").startswith(("ModuleNotFound", "Attribute", "Deprec"))
+    done = _start("-c", ABSENT.format(names=("pkg_resources",)) + "import chainer")
+    assert done.returncode != 0
+    assert "_environment_check" in done.stderr or "sctypes" in done.stderr
 
 
 def test_setuptools_is_not_needed() -> None:

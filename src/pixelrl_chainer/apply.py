@@ -17,7 +17,14 @@ from .images import SUFFIXES, list_images, read_image, to_8bit, to_float, write_
 from .viz.figures import steps
 
 
-def plan(inputs: Sequence[Path], output: Path, *, force: bool) -> list[tuple[Path, Path]]:
+def step_files(target: Path) -> tuple[Path, Path]:
+    """Files beside ``target`` that hold its steps: arrays and a picture."""
+    return target.with_suffix(".steps.npz"), target.with_suffix(".steps.png")
+
+
+def plan(
+    inputs: Sequence[Path], output: Path, *, force: bool, keep_steps: bool = False
+) -> list[tuple[Path, Path]]:
     """Pair every input image with the file its result goes to, before anything is computed.
 
     Parameters
@@ -29,6 +36,8 @@ def plan(inputs: Sequence[Path], output: Path, *, force: bool) -> list[tuple[Pat
         with the ending of an image.
     force : bool
         Allow results to replace files. An input is never replaced.
+    keep_steps : bool
+        Whether :func:`step_files` will be written too.
 
     Returns
     -------
@@ -50,17 +59,19 @@ def plan(inputs: Sequence[Path], output: Path, *, force: bool) -> list[tuple[Pat
         pairs = [(images[0], output)]
     else:
         pairs = [(image, output / image.name) for image in images]
+    originals = {image.resolve() for image in images}
     taken: dict[Path, Path] = {}
     for source, target in pairs:
         if not source.is_file():
             raise DataError(f"{source}: expected an image file or a folder of images, found none")
-        if target in taken:
-            raise DataError(f"{source} and {taken[target]} would both become {target}: rename one")
-        if target.exists() and target.samefile(source):
-            raise DataError(f"{target} is an input: give another --output, inputs are kept")
-        if target.exists() and not force:
-            raise DataError(f"{target} exists: give another --output, or --force to replace it")
-        taken[target] = source
+        for file in (target, *step_files(target)) if keep_steps else (target,):
+            if file in taken:
+                raise DataError(f"{source} and {taken[file]} would both become {file}: rename one")
+            if file.resolve() in originals:
+                raise DataError(f"{file} is an input: give another --output, inputs are kept")
+            if file.exists() and not force:
+                raise DataError(f"{file} exists: give another --output, or --force to replace it")
+            taken[file] = source
     return pairs
 
 
@@ -91,8 +102,8 @@ def apply_to_file(
         As returned by :func:`plan`.
     device : Device
     keep_steps : bool
-        Also write ``<target>.steps.npz`` (states float32 (T + 1, C, H, W), action_maps uint8
-        (T, C, H, W) and action names) and ``<target>.steps.png``.
+        Also write :func:`step_files`: states, float32 (T + 1, C, H, W), action_maps, uint8
+        (T, C, H, W), and the names of the actions; and the same as a picture.
 
     Raises
     ------
@@ -116,18 +127,19 @@ def _write_steps(result: Rollout, env: PixelEnv, source: Path, target: Path) -> 
     """Save the recorded states and action maps as arrays and as a picture."""
     states = np.stack([to_numpy(state)[:, 0] for state in result.states])
     maps = np.stack([to_numpy(chosen) for chosen in result.action_maps]).astype(np.uint8)
+    images = [state[0] if len(state) == 1 else state.transpose(1, 2, 0) for state in states]
+    arrays, picture = step_files(target)
     try:
-        with replace_atomically(target.with_suffix(".steps.npz")) as temporary:
+        with replace_atomically(arrays) as temporary:
             np.savez_compressed(
                 temporary, states=states, action_maps=maps, actions=np.array(env.actions.names)
             )
+        steps(
+            images,
+            list(maps[:, len(maps[0]) // 2]),
+            env.actions,
+            picture,
+            title=source.name + (", actions of the green channel" if len(maps[0]) == 3 else ""),
+        )
     except OSError as error:
         raise DataError(f"cannot write the steps of {target} ({error.strerror})") from error
-    images = [state[0] if len(state) == 1 else state.transpose(1, 2, 0) for state in states]
-    steps(
-        images,
-        list(maps[:, len(maps[0]) // 2]),
-        env.actions,
-        target.with_suffix(".steps.png"),
-        title=source.name + (", actions of the green channel" if len(maps[0]) == 3 else ""),
-    )

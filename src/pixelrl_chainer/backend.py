@@ -96,8 +96,8 @@ def select_device(name: str = "auto") -> Device:
     """
     if name == "cpu":
         return CPU
-    head, _, tail = name.partition(":")
-    if name != "auto" and (head != "gpu" or (tail and not tail.isdigit())):
+    head, colon, tail = name.partition(":")
+    if name != "auto" and (head != "gpu" or (colon and not tail.isdecimal())):
         raise DeviceError(f"unknown device {name!r}: expected auto, cpu, gpu or gpu:N")
     count = gpu_count()
     if name == "auto":

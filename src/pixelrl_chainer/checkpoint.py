@@ -1,10 +1,10 @@
 """Checkpoints: network, optimiser and state of a run, complete or not there at all.
 
 A run keeps ``checkpoints/<episode>/`` with ``model.npz`` (published layout), ``optimizer.npz`` and
-``state.json``. A checkpoint is written under a temporary name and then renamed, so an interruption
-at any moment leaves the previous one. Random streams are functions of seed and episode (see
-:mod:`~pixelrl_chainer.rng`), so the two numbers in the state stand for every generator and for the
-position in the data.
+``state.json``, which also holds its score, for the last episode and for the best one. A checkpoint
+is written under a temporary name and then renamed, so an interruption at any moment leaves the
+previous one. Random streams are functions of seed and episode (see :mod:`~pixelrl_chainer.rng`), so
+these two numbers stand for every generator and for the position in the data.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import chainer
 import numpy as np
 from chainer.serializers import DictionarySerializer, NpzDeserializer
 
-from .errors import CheckpointError, WeightsError
+from .errors import CheckpointError, WeightsError, reason
 from .files import to_json, write_json
 from .models.fcn import PixelFCN
-from .weights import DAMAGED, assign, network_arrays, read_npz, save_network
+from .weights import assign, network_arrays, read_npz, save_network, unpack
 
 
 class Best(NamedTuple):
@@ -49,19 +49,21 @@ class CheckpointStore:
 
     def last(self) -> Path | None:
         """Folder of the newest complete checkpoint, or None."""
-        episodes = [p for p in self.folder.glob("[0-9]*") if p.name.isdigit() and p.is_dir()]
-        return max(episodes, key=lambda path: int(path.name), default=None)
+        return max(self._complete(), key=lambda path: int(path.name), default=None)
 
     def best(self) -> Best | None:
-        """The best checkpoint so far, or None."""
-        try:
-            return Best(**json.loads((self.folder / "best.json").read_text()))
-        except FileNotFoundError:
-            return None
-        except (ValueError, TypeError) as error:
-            raise CheckpointError(
-                f"{self.folder / 'best.json'}: damaged; delete it to choose the best anew"
-            ) from error
+        """The checkpoint with the highest score, the earlier one among equals; None if none.
+
+        Raises
+        ------
+        CheckpointError
+            If the state of a checkpoint is damaged.
+        """
+        scores = [Best(int(path.name), _read_state(path).psnr) for path in self._complete()]
+        return max(scores, key=lambda best: (best.psnr, -best.episode), default=None)
+
+    def _complete(self) -> list[Path]:
+        return [p for p in self.folder.glob("[0-9]*") if p.name.isdigit() and p.is_dir()]
 
     def path(self, episode: int) -> Path:
         """Folder of the checkpoint after ``episode`` episodes."""
@@ -82,22 +84,21 @@ class CheckpointStore:
         OSError
             If it cannot be written; the previous checkpoint is untouched.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / f".{episode:06d}.{os.getpid()}"
+        for abandoned in self.folder.glob(".[0-9]*"):  # by a process that was killed
+            shutil.rmtree(abandoned, ignore_errors=True)
+        temporary = self.folder / f".{episode:06d}"
         try:
             save_network(network_arrays(model), temporary / "model.npz")
             save_network(_optimizer_arrays(optimizer), temporary / "optimizer.npz")
-            write_json(temporary / "state.json", {"episode": episode, **self.identity})
+            state = {"episode": episode, "psnr": psnr, **self.identity}
+            write_json(temporary / "state.json", state)
             shutil.rmtree(self.path(episode), ignore_errors=True)
             os.replace(temporary, self.path(episode))
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         best = self.best()
-        if best is None or psnr > best.psnr or not self.path(best.episode).is_dir():
-            best = Best(episode, psnr)
-            write_json(self.folder / "best.json", best._asdict())
-        for old in self.folder.glob("[0-9]*"):
-            if old.name.isdigit() and int(old.name) not in (episode, best.episode):
+        for old in self._complete():
+            if int(old.name) not in (episode, best and best.episode):
                 shutil.rmtree(old)
 
     def resume(self, model: PixelFCN, optimizer: chainer.Optimizer) -> int:
@@ -111,29 +112,57 @@ class CheckpointStore:
         path = self.last()
         if path is None:
             return 0
-        try:
-            state = json.loads((path / "state.json").read_text())
-            episode = int(state.pop("episode"))
-            differing = _differences(self.identity, state)
-            if differing:
-                raise CheckpointError(
-                    f"{path}: made with {differing}; use another run folder, or the same settings"
-                )
-            assign(model, read_npz(path / "model.npz"), path / "model.npz")
-            with np.load(path / "optimizer.npz", allow_pickle=False) as file:
-                NpzDeserializer(file, strict=True).load(optimizer)
-        except (*DAMAGED, WeightsError) as error:
+        state = _read_state(path)
+        differing = _differences(self.identity, state.identity)
+        if differing:
             raise CheckpointError(
-                f"{path}: damaged checkpoint ({error}); delete this folder to go on from the one "
-                "before, or start a new run"
-            ) from error
-        return episode
+                f"{path}: made with {differing}; use another run folder, or the same settings"
+            )
+        try:
+            assign(model, read_npz(path / "model.npz"), path / "model.npz")
+            _load_optimizer(optimizer, path / "optimizer.npz")
+        except (WeightsError, KeyError, TypeError, ValueError) as error:
+            raise _damaged(path, error) from error
+        return state.episode
+
+
+class _State(NamedTuple):
+    """What ``state.json`` holds; ``identity`` is compared with that of the run."""
+
+    episode: int
+    psnr: float
+    identity: dict[str, Any]
+
+
+def _read_state(path: Path) -> _State:
+    try:
+        state = dict(json.loads((path / "state.json").read_text()))
+        psnr = state.pop("psnr")
+        episode = int(state.pop("episode"))
+        return _State(episode, float("-inf") if psnr is None else float(psnr), state)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: damaged checkpoint ({reason(error)}); delete this folder to go on from the one "
+        "before, or start a new run"
+    )
 
 
 def _optimizer_arrays(optimizer: chainer.Optimizer) -> dict[str, Any]:
     serializer = DictionarySerializer()
     serializer.save(optimizer)
     return {key: np.asarray(value) for key, value in serializer.target.items()}
+
+
+def _load_optimizer(optimizer: chainer.Optimizer, path: Path) -> None:
+    NpzDeserializer(unpack(path)).load(optimizer)
+    for name, parameter in optimizer.target.namedparams():
+        for key, array in parameter.update_rule.state.items():
+            if array.shape != parameter.shape:  # Chainer takes any and would fail at the update
+                raise ValueError(f"{name[1:]}/{key} has shape {array.shape}")
 
 
 def _differences(expected: Any, found: Any, path: str = "") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,18 +107,22 @@ def convert_command(
     from .rng import stream
     from .weights import describe, initialise, network_arrays, save_network
 
-    if variant is None:
-        variant = "plain" if source.suffix == ".caffemodel" else describe(source)["variant"]
-    if variant not in VARIANTS:
+    config = ModelConfig("plain")
+    if source.suffix != ".caffemodel":
+        found = describe(source)
+        config = ModelConfig(found["variant"], found["actions"], found["channels"])
+    if variant is not None:
+        config = replace(config, variant=variant)
+    if config.variant not in VARIANTS:
         raise ConfigError(f"unknown variant {variant!r}: expected one of {', '.join(VARIANTS)}")
     if target.suffix != ".npz":
         raise ConfigError(f"{target}: expected a name that ends in .npz")
     if target.exists() and not force:
         raise ConfigError(f"{target} exists: choose another name, or --force to replace it")
-    model = PixelFCN(ModelConfig(variant), stream(seed, "init"))
+    model = PixelFCN(config, stream(seed, "init"))
     done = initialise(model, source)
     save_network(network_arrays(model), target)
-    click.echo(f"{target}: {variant}, {len(done.copied)} arrays copied")
+    click.echo(f"{target}: {config.variant}, {len(done.copied)} arrays copied")
     for title, keys in (("drawn anew", done.fresh), ("left out", done.unused)):
         if keys:
             click.echo(f"{title}: {', '.join(keys)}")

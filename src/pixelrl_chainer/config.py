@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import sys
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -80,23 +81,31 @@ def _convert(config: Config, section: str, name: str, value: Any) -> Any:
     """Give ``value``, perhaps text from a command line, the type that the setting has."""
     owner = getattr(config, section)
     kind = {f.name: str(f.type) for f in dataclasses.fields(owner)}[name]
-    if value is None or (value == "none" and "None" in kind):
+    if kind.endswith("None") and value in (None, "none"):
         return None
     try:
-        if kind.startswith("bool"):
-            return {"true": True, "false": False}[str(value).lower()]
-        if kind.startswith("tuple"):
-            items = value.split(",") if isinstance(value, str) else value
-            return tuple(int(item) if "int" in kind else str(item) for item in items)
-        if kind.startswith("int"):
-            if float(value) != int(float(value)):
-                raise ValueError
-            return int(float(value))
-        return float(value) if kind.startswith("float") else str(value)
-    except (ValueError, TypeError, KeyError, OverflowError):
+        return _parse(kind, value)
+    except (ValueError, TypeError, KeyError, ArithmeticError):
         raise ConfigError(
             f"{section}.{name} = {value!r}: expected a value of type {kind.split(' |')[0]}"
         ) from None
+
+
+def _parse(kind: str, value: Any) -> Any:
+    """Convert ``value`` to the type with which the annotation ``kind`` begins."""
+    if kind.startswith("tuple["):
+        items = [text for text in value.split(",") if text] if isinstance(value, str) else value
+        return tuple(_parse(kind[len("tuple[") :], item) for item in items)
+    if kind.startswith("bool"):
+        return {"true": True, "false": False}[str(value).lower()]
+    if isinstance(value, bool) or (kind.startswith("str") and not isinstance(value, str)):
+        raise TypeError
+    if kind.startswith("int"):
+        number = Decimal(str(value))  # exact for large seeds, unlike a float
+        if number != int(number):
+            raise ValueError
+        return int(number)
+    return float(value) if kind.startswith("float") else value
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
@@ -146,9 +155,9 @@ def build(
     ConfigError
         If a profile, preset, key or value is unknown.
     """
-    for name, known in ((profile, PROFILES), (preset, PRESETS)):
+    for kind, name, known in (("profile", profile, PROFILES), ("preset", preset, PRESETS)):
         if name not in known:
-            raise ConfigError(f"unknown name {name!r}: expected one of {', '.join(known)}")
+            raise ConfigError(f"unknown {kind} {name!r}: expected one of {', '.join(known)}")
     config = Config()
     for part in (
         read_experiment(experiment) if experiment else {},

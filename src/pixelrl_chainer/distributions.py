@@ -23,6 +23,9 @@ class PixelwiseCategorical(SoftmaxDistribution):
     ``entropy`` (inherited) is a variable (B, H, W) in nats.
     """
 
+    def __init__(self, logits: chainer.Variable) -> None:
+        super().__init__(logits)  # without the base's temperature and floor, unknown to log_prob
+
     def sample(self, rng: np.random.Generator | None = None) -> chainer.Variable:
         """Draw an action for each pixel by inverting the cumulative distribution.
 

@@ -51,8 +51,8 @@ class PixelEnv:
         reward_scale: float,
     ) -> None:
         self.task = task
-        self.actions = actions or task.action_set
-        self.steps = steps or task.steps
+        self.actions = task.action_set if actions is None else actions
+        self.steps = task.steps if steps is None else steps
         self.reward_scale = reward_scale
         self.images: Array | None = None
         self._clean: Array | None = None
@@ -124,5 +124,17 @@ def make_env(config: Config) -> PixelEnv:
 
 
 def level_of(config: Config, task: Task) -> float:
-    """Level of the degradation, the task's own one if the configuration does not say."""
-    return task.default_level if config.task.level is None else config.task.level
+    """Level of the degradation, the task's own one if the configuration does not say.
+
+    Raises
+    ------
+    ConfigError
+        If the degradation has no such level.
+    """
+    level = task.default_level if config.task.level is None else config.task.level
+    if level > task.largest_level:
+        raise ConfigError(
+            f"task.level = {level:g}: expected a {task.level_name} of at most "
+            f"{task.largest_level:g} for {task.name}"
+        )
+    return level

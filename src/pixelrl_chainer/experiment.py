@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from typing import Any
 from . import paper, sources
 from .backend import Device, to_numpy
 from .config import override
-from .datasets import ImageSet, open_dataset
+from .datasets import SPLITS, ImageSet, open_dataset
 from .env import level_of, make_env
 from .errors import DataError
 from .evaluate import corrupted_images, rollout
@@ -21,8 +20,8 @@ from .files import replace_atomically, write_json
 from .metrics import psnr
 from .progress import Progress
 from .report import caption, table
-from .results import load_policy, run_evaluation
-from .settings import Config
+from .results import fingerprint, load_policy, run_evaluation
+from .settings import Config, TrainConfig
 from .train import Trainer
 from .viz import figures
 
@@ -45,9 +44,16 @@ def data_spec(names: Sequence[str]) -> list[str]:
     return [found if name == "auto" else name for name in names]
 
 
+def resolve_data(config: Config) -> Config:
+    """Return ``config`` with the data sets that ``auto`` stands for, so that records name them."""
+    return override(
+        config, {f"data.{split}": data_spec(getattr(config.data, split)) for split in SPLITS}
+    )
+
+
 def open_images(config: Config, split: str) -> ImageSet:
-    """Open the training or test images that ``config`` names."""
-    return open_dataset(data_spec(getattr(config.data, split)), split)
+    """Open the training or test images that ``config``, without ``auto``, names."""
+    return open_dataset(getattr(config.data, split), split)
 
 
 def run_name(config: Config, preset: str) -> str:
@@ -74,7 +80,7 @@ class Experiment:
     def __init__(
         self, config: Config, preset: str, root: Path, device: Device, progress: Progress
     ) -> None:
-        self.config = config
+        self.config = resolve_data(config)
         self.preset = preset
         self.root = root
         self.folder = root / run_name(config, preset)
@@ -103,15 +109,19 @@ class Experiment:
             weights = checkpoint
         else:
             folder = self.root / f"{self.folder.name}-{weights.stem}"
+            # Weights that cannot be used should not be noticed after the baselines only.
+            load_policy(self.config, weights, make_env(self.config), self.device)
         results = [
             self._evaluate(agent, weights if agent == "network" else None, test, folder)
             for agent in ("none", "random", "network")
         ]
         text = f"{table(results)}\n\n{caption(results[0])}\n{self._warning(weights)}"
-        with replace_atomically(folder / "table.md") as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
-        write_json(folder / "results.json", results)
-        self._draw(weights, test, folder)
+        record = folder / "results.json"
+        if not record.is_file() or json.loads(record.read_text()) != results:
+            self._draw(weights, test, folder)
+            with replace_atomically(folder / "table.md") as temporary:
+                temporary.write_text(text + "\n", encoding="utf-8")
+            write_json(record, results)  # last, because it says that all is done
         return Outcome(True, folder, tuple(results), text)
 
     def train(self) -> Path | None:
@@ -123,10 +133,9 @@ class Experiment:
                 return None
             config = override(config, {"train.init": str(start)})
         trainer = Trainer(config, open_images(config, "train"), self.folder, self.device)
-        last = trainer.store.last()
-        done = 0 if last is None else int(last.name)
         total = config.train.episodes
-        with self.progress(total, f"training {config.network.variant}", done) as advance:
+        name = f"training {config.network.variant}"
+        with self.progress(total, name, trainer.episodes_done()) as advance:
             result = trainer.run(lambda record: advance(1, record))
         if not result.finished:
             logger.warning("stopped after episode %d of %d", result.episodes, total)
@@ -157,12 +166,14 @@ class Experiment:
     def _evaluate(
         self, agent: str, weights: Path | None, images: ImageSet, folder: Path
     ) -> dict[str, Any]:
-        """Score ``agent``, or read the score of an earlier call with the same settings."""
+        """Score ``agent``, or read the score of an earlier call with the same parts."""
         path = folder / f"eval-{agent}.json"
-        wanted = json.loads(json.dumps([self.config.to_dict(), weights and str(weights)]))
+        names = list(images.names[: self.config.eval.limit])
+        wanted = json.loads(json.dumps([self.config.to_dict(), fingerprint(weights), names]))
         if path.is_file():
             known: dict[str, Any] = json.loads(path.read_text())
-            if [known["config"], known["weights"]] == wanted:
+            scored = [row["name"] for row in known["images"][: len(names)]]
+            if [known["config"], known.get("weights_sha256"), scored] == wanted:
                 return known
         result = run_evaluation(
             self.config, agent, weights, images, device=self.device, progress=self.progress
@@ -199,8 +210,9 @@ class Experiment:
         if self.folder not in weights.parents:
             return f"Weights: {weights}; nothing was trained."
         train = self.config.train
-        full = dataclasses.replace(train, seed=0, init="", workers=2)
-        if full == type(train)():
+        published = TrainConfig()
+        schedule = ("episodes", "batch_size", "crop_size", "learning_rate", "decay_power")
+        if all(getattr(train, key) == getattr(published, key) for key in schedule):
             return "Trained by the published schedule."
         return (
             f"Trained for {train.episodes} episodes of {train.batch_size} crops "

@@ -22,6 +22,9 @@ def replace_atomically(path: Path) -> Iterator[Path]:
     OSError
         If the folder or the file cannot be written.
     """
+    if path.exists() and not path.is_file():  # a device, a pipe: written to, never replaced
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
     try:

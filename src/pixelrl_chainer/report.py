@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from . import paper
 from .files import replace_atomically
 
-LABELS = {
-    "none": "input",
-    "random": "random agents",
-    "plain": "PixelRL, plain",
-    "convgru": "PixelRL +convGRU",
-    "convgru-rmc": "PixelRL +convGRU +RMC",
-}
+LABELS = {row.key: row.label for row in paper.TABLE_II}
+"""What the agents of a result are called, as in the paper's tables."""
 
 
 def label(result: dict[str, Any]) -> str:
@@ -31,12 +28,19 @@ def cells(result: dict[str, Any]) -> list[str]:
     comparable = published is not None and not result["not_comparable"]
     return [
         label(result),
-        f"{result['psnr']['mean']:.3f} ± {result['psnr']['std']:.3f}",
-        f"{result['ssim']['mean']:.4f} ± {result['ssim']['std']:.4f}",
+        spread(result["psnr"], 3),
+        spread(result["ssim"], 4),
         "–" if published is None else f"{published:.2f}",
         f"{result['psnr']['mean'] - published:+.3f}" if comparable else "–",
         f"{sum(row['seconds'] for row in images) / len(images):.2f}",
     ]
+
+
+def spread(score: dict[str, Any], digits: int) -> str:
+    """Mean ± standard deviation; a dash for a score that images this small do not have."""
+    if score["mean"] is None or math.isnan(score["mean"]):
+        return "–"
+    return f"{score['mean']:.{digits}f} ± {score['std']:.{digits}f}"
 
 
 HEADINGS = ("method", "PSNR (dB)", "SSIM", "paper", "ours − paper", "s/image")

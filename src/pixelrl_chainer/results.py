@@ -10,6 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import pooch
+
+from . import sources
 from ._version import __version__
 from .agent import PixelwisePolicy
 from .backend import CPU, Device
@@ -20,7 +23,7 @@ from .evaluate import Actor, RandomAgents, evaluate
 from .progress import Progress, no_progress
 from .rng import stream
 from .settings import Config
-from .weights import load_network
+from .weights import load_network, network_file
 
 AGENTS = ("network", "random", "none")
 """A trained network, agents that draw actions uniformly, or nobody: the input as it is."""
@@ -135,7 +138,7 @@ def run_evaluation(
         "agent": agent,
         "row": key,
         "level": {env.task.level_name: level},
-        "weights": None if weights is None else str(weights),
+        **_provenance(weights if agent == "network" else None),
         **scores,
         "published_psnr": env.task.published(key, level),
         "not_comparable": not_comparable(config, images),
@@ -148,12 +151,32 @@ def run_evaluation(
     }
 
 
+def fingerprint(weights: Path | None) -> str | None:
+    """SHA-256 of the network file of ``weights``; None without one."""
+    return None if weights is None else str(pooch.file_hash(network_file(weights)))
+
+
+def _provenance(weights: Path | None) -> dict[str, str | None]:
+    """Where weights came from and what they were."""
+    return {
+        "weights": None if weights is None else str(weights),
+        "weights_sha256": fingerprint(weights),
+    }
+
+
+def is_bsd68(images: ImageSet) -> bool:
+    """Whether ``images`` are the authors' copies of the 68 test images, in their order."""
+    files, known = DATASETS["bsd68"].files("test"), sources.checksums("bsd68")
+    if len(images) != len(files):
+        return False
+    return [pooch.file_hash(path) for path in images.paths] == [known[file] for file in files]
+
+
 def not_comparable(config: Config, images: ImageSet) -> list[str]:
     """Reasons why a score must not be compared with the paper's; none for its own protocol."""
     reasons = []
-    expected = [Path(file).stem for file in DATASETS["bsd68"].files("test")]
-    if list(images.names) != expected:
-        reasons.append(f"{len(images)} other images than the 68 of BSD68")
+    if not is_bsd68(images):
+        reasons.append(f"{len(images)} images other than the 68 of the authors' BSD68")
     elif config.eval.limit is not None and config.eval.limit < len(images):
         reasons.append(f"only the first {config.eval.limit} of the 68 images")
     if config.eval.protocol != "official":
@@ -162,4 +185,6 @@ def not_comparable(config: Config, images: ImageSet) -> list[str]:
         reasons.append("sampled instead of most probable actions")
     if config.task.steps is not None:
         reasons.append(f"{config.task.steps} steps")
+    if config.task.actions is not None:
+        reasons.append(f"action set {config.task.actions}")
     return reasons

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -181,6 +182,7 @@ _AT_LEAST_ONE = (
 )
 _SHARES = ("loss.gamma", "train.flip", "train.rotate")
 _NOT_NEGATIVE = ("task.level", "train.seed", "train.learning_rate", "train.max_angle")
+_LARGEST_NOISE_SEED = 2**32 - 1  # of NumPy's older generator, which makes the test noise
 
 
 def check_ranges(config: Config) -> None:
@@ -201,6 +203,14 @@ def check_ranges(config: Config) -> None:
             if not value >= low or (high is not None and value > high):
                 wanted = f"at least {low}" if high is None else f"in [{low}, {high}]"
                 raise ConfigError(f"{key} = {value}: expected a value {wanted}")
+    for key, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{key} = {value}: expected a finite value")
+    seeds = config.eval.seeds
+    if not seeds or min(seeds) < 0 or max(seeds) > _LARGEST_NOISE_SEED:
+        raise ConfigError(
+            f"eval.seeds = {list(seeds)}: expected one or more from 0 to {_LARGEST_NOISE_SEED}"
+        )
 
 
 def flatten(config: Config) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,7 +27,8 @@ class Task:
         Name of the degradation's parameter, for example ``sigma``.
     levels : tuple of float
         Levels of the published table, in its order.
-    default_level : float
+    default_level, largest_level : float
+        The level where none is asked for, and the largest that makes sense.
     degrade : callable
         (clean, rng, level) -> corrupted image.
     reward : callable
@@ -55,6 +57,7 @@ class Task:
     channels: int = 1
     steps: int = paper.DENOISING_STEPS
     t_max: int = paper.T_MAX
+    largest_level: float = math.inf
 
     @property
     def action_set(self) -> ActionSet:
@@ -84,6 +87,7 @@ TASKS = {
             level_name="density",
             levels=paper.SALT_AND_PEPPER_DENSITIES,
             default_level=0.5,
+            largest_level=1.0,
             degrade=salt_and_pepper,
             table=paper.TABLE_V,
         ),

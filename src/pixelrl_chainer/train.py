@@ -18,7 +18,7 @@ from .batches import CropLoader
 from .checkpoint import CheckpointStore
 from .datasets import ImageSet
 from .env import PixelEnv, level_of, make_env
-from .errors import DataError
+from .errors import TrainingError
 from .evaluate import rollout
 from .files import replace_atomically, write_json
 from .interrupt import stop_requests
@@ -115,6 +115,11 @@ class Trainer:
         identity = {"config": training_settings(config), "actions": list(self.env.actions.names)}
         self.store = CheckpointStore(folder / "checkpoints", identity)
 
+    def episodes_done(self) -> int:
+        """Episodes of an earlier run in the folder, from which :meth:`run` continues."""
+        last = self.store.last()
+        return 0 if last is None else int(last.name)
+
     def _make_agent(self) -> PixelwiseA2C:
         settings = self.config.train
         model = PixelFCN(
@@ -165,8 +170,9 @@ class Trainer:
     def run(self, report: Report = lambda record: None) -> TrainResult:
         """Train until the last episode, or until SIGINT or SIGTERM; continue an earlier run.
 
-        A signal lets the current episode end and then saves a checkpoint; a second one stops at
-        once, as ``KeyboardInterrupt``.
+        A signal lets the current episode end and then saves a checkpoint, which is not a candidate
+        for the best one, so that interruptions change no result; a second one stops at once, as
+        ``KeyboardInterrupt``.
 
         Parameters
         ----------
@@ -178,6 +184,8 @@ class Trainer:
         ------
         CheckpointError
             If the folder's checkpoint is damaged or of another configuration.
+        TrainingError
+            If the loss is no longer finite; the episode is not saved.
         OSError
             If a checkpoint or the log cannot be written.
         """
@@ -192,17 +200,16 @@ class Trainer:
             for episode, clean in self.loader.iterate(start, settings.episodes):
                 record = self._episode(episode, clean)
                 done = episode + 1
-                last = done == settings.episodes or stopped.is_set()
-                if last or done % settings.checkpoint_every == 0:
+                if done == settings.episodes or done % settings.checkpoint_every == 0:
                     record["validation_psnr"] = self.validate()
                 lines.write(json.dumps(record) + "\n")
                 lines.flush()
-                if "validation_psnr" in record:
-                    self.store.save(
-                        self.agent.model, self.agent.optimizer, done, record["validation_psnr"]
-                    )
+                stopping = stopped.is_set()
+                if stopping or "validation_psnr" in record:
+                    score = record.get("validation_psnr", -np.inf)
+                    self.store.save(self.agent.model, self.agent.optimizer, done, score)
                 report(record)
-                if last:
+                if stopping:
                     break
         return TrainResult(done, done == settings.episodes, self.store.path(done))
 
@@ -229,9 +236,10 @@ class Trainer:
         }
         record.update((f"loss_{name}", value) for name, value in self.agent.get_statistics())
         if not np.isfinite(record["loss_total"]):
-            raise DataError(
-                f"episode {episode + 1}: the loss is {record['loss_total']}; the last checkpoint "
-                "is good, continue from it with a smaller train.learning_rate"
+            raise TrainingError(
+                f"episode {episode + 1}: the loss is {record['loss_total']}; start another run "
+                f"with a smaller train.learning_rate, if you like with train.init = "
+                f"{self.store.last() or 'none, as nothing was saved yet'}"
             )
         return record
 

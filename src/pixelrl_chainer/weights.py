@@ -7,8 +7,8 @@ this module.
 
 from __future__ import annotations
 
+import textwrap
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ import numpy as np
 from . import paper
 from ._compat import caffe_net
 from .backend import to_numpy
-from .errors import WeightsError
+from .errors import WeightsError, reason
 from .files import replace_atomically
 from .models.fcn import VARIANTS, ModelConfig, PixelFCN
 
@@ -26,9 +26,6 @@ Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 MAX_BYTES = 64 * 2**20
 """Largest unpacked size that is read; the published networks have 2 MB."""
-
-DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
-"""What NumPy and zipfile raise for files that are truncated, damaged or something else."""
 
 IRCNN_LAYERS = {
     "layer1": ("conv1",),
@@ -50,8 +47,35 @@ class Initialised(NamedTuple):
     unused: tuple[str, ...]
 
 
+def unpack(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """Read every array of an npz file of any dtypes, never unpickling.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, is not an npz, is truncated or unpacks to more than
+        :data:`MAX_BYTES`.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: expected a weight file, found none; see 'weights --help'")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+            if size > MAX_BYTES:
+                raise ValueError(f"it unpacks to {size} bytes, at most {MAX_BYTES} expected")
+            if (damaged := archive.testzip()) is not None:
+                raise ValueError(f"wrong checksum of {damaged!r}")
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except Exception as error:  # for hostile bytes NumPy and zipfile raise a dozen unrelated types
+        raise WeightsError(
+            f"{path}: expected an npz file of arrays, found a damaged or different file "
+            f"({reason(error)}); get it again"
+        ) from error
+
+
 def read_npz(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """Read every array of an npz file, never unpickling.
+    """Read the arrays of a network from an npz file.
 
     Returns
     -------
@@ -61,31 +85,23 @@ def read_npz(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     Raises
     ------
     WeightsError
-        If the file is missing, is not an npz, is truncated or unpacks to more than
-        :data:`MAX_BYTES`, or an array is not a finite array of floats.
+        As :func:`unpack`, or if something in the file is not a finite array of floats.
     """
-    if not path.is_file():
-        raise WeightsError(f"{path}: expected a weight file, found none; see 'weights --help'")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > MAX_BYTES:
-            raise WeightsError(
-                f"{path}: unpacks to {size} bytes, at most {MAX_BYTES} expected of a network"
-            )
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except DAMAGED as error:
-        raise WeightsError(
-            f"{path}: expected an npz file of arrays, found a damaged or different file "
-            f"({error}); get it again"
-        ) from error
+    return _finite_floats(unpack(path), path)
+
+
+def _finite_floats(arrays: Arrays, path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    converted = {}
     for key, array in arrays.items():
-        if array.dtype.kind != "f":
-            raise WeightsError(f"{path}: {key} should hold floats, found {array.dtype}")
-        if not np.isfinite(array).all():
-            raise WeightsError(f"{path}: {key} holds NaN or infinity; these weights are unusable")
-    return {key: array.astype(np.float32) for key, array in arrays.items()}
+        # NumPy returns the bytes of a packed file that is not an array.
+        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+            found = getattr(array, "dtype", "something else")
+            raise WeightsError(f"{path}: {key!r} should be an array of floats, found {found}")
+        with np.errstate(over="ignore"):
+            converted[key] = array.astype(np.float32)
+        if not np.isfinite(converted[key]).all():
+            raise WeightsError(f"{path}: {key!r} holds NaN or infinity; these weights are unusable")
+    return converted
 
 
 def read_caffemodel(path: Path) -> dict[str, np.ndarray[Any, Any]]:
@@ -94,26 +110,25 @@ def read_caffemodel(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     Raises
     ------
     WeightsError
-        If the file is missing or damaged, or a layer is missing or has another shape.
+        If the file is missing or damaged, or a layer is missing.
     """
-    layers = {
-        layer.name: [
-            np.array(blob.data, dtype=np.float32).reshape(tuple(blob.shape.dim))
-            for blob in layer.blobs
-        ]
-        for layer in caffe_net(path).layer
-        if layer.blobs
-    }
+    layers = {layer.name: layer.blobs for layer in caffe_net(path).layer if layer.blobs}
     arrays = {}
     for layer, links in IRCNN_LAYERS.items():
-        if layer not in layers or len(layers[layer]) != 2:
-            raise WeightsError(
-                f"{path}: layer {layer!r} with weights and bias expected, found layers "
-                f"{', '.join(layers) or 'none'}; only the IRCNN denoisers can be read"
+        try:
+            W, b = (
+                np.array(blob.data, dtype=np.float32).reshape(tuple(blob.shape.dim))
+                for blob in layers[layer]
             )
+        except (KeyError, ValueError) as error:
+            found = textwrap.shorten(", ".join(map(repr, layers)) or "none", 200)
+            raise WeightsError(
+                f"{path}: layer {layer!r} with weights and bias expected, found layers {found} "
+                f"({reason(error)}); only the IRCNN denoisers can be read"
+            ) from error
         for link in links:
-            arrays[f"{link}/W"], arrays[f"{link}/b"] = layers[layer]
-    return arrays
+            arrays[f"{link}/W"], arrays[f"{link}/b"] = W, b
+    return _finite_floats(arrays, path)
 
 
 def infer_config(arrays: Arrays, path: Path) -> ModelConfig:
@@ -128,13 +143,25 @@ def infer_config(arrays: Arrays, path: Path) -> ModelConfig:
         variant, head = "plain", "conv7_pi/model/W"
     else:
         variant, head = "convgru-rmc" if "conv_R/W" in arrays else "convgru", "conv8_pi/model/W"
-    missing = [key for key in ("conv1/W", head) if key not in arrays or arrays[key].ndim != 4]
-    if missing:
-        raise WeightsError(
-            f"{path}: a 4-d array {missing[0]} expected, found {len(arrays)} arrays "
-            f"({', '.join(sorted(arrays)[:4])}, ...): not a PixelRL network"
-        )
-    return ModelConfig(variant, arrays[head].shape[0], arrays["conv1/W"].shape[1])
+    sizes = []
+    for key, free in ((head, 0), ("conv1/W", 1)):
+        shape = arrays[key].shape if key in arrays else ()
+        size = shape[free] if len(shape) == 4 else 0
+        # Nothing is built from a size that the file does not back with numbers.
+        wanted = [paper.HIDDEN_CHANNELS, paper.HIDDEN_CHANNELS, 3, 3]
+        wanted[free] = max(size, 1)
+        if shape != tuple(wanted):
+            raise WeightsError(
+                f"{path}: array {key} of shape {tuple(wanted)} expected, found {shape or 'none'} "
+                f"among {len(arrays)} arrays: not a PixelRL network"
+            )
+        sizes.append(size)
+    return ModelConfig(variant, *sizes)
+
+
+def network_file(path: Path) -> Path:
+    """Return the npz file of ``path``, which may be a checkpoint directory."""
+    return path / "model.npz" if path.is_dir() else path
 
 
 def load_network(path: Path, variant: str | None = None, *, stock: bool = False) -> PixelFCN:
@@ -155,7 +182,7 @@ def load_network(path: Path, variant: str | None = None, *, stock: bool = False)
         If the file cannot be read, is of another variant, or an array is missing, left over or of
         another shape.
     """
-    file = path / "model.npz" if path.is_dir() else path
+    file = network_file(path)
     arrays = read_npz(file)
     config = infer_config(arrays, file)
     if variant is not None and variant != config.variant:
@@ -183,7 +210,7 @@ def assign(model: PixelFCN, arrays: Arrays, path: Path) -> None:
     ):
         if keys:
             raise WeightsError(
-                f"{path}: array {min(keys)} {problem} ({len(parameters)} arrays expected of "
+                f"{path}: array {min(keys)!r} {problem} ({len(parameters)} arrays expected of "
                 f"variant {model.config.variant}, {len(arrays)} found)"
             )
     for key, parameter in parameters.items():
@@ -220,7 +247,7 @@ def initialise(model: PixelFCN, path: Path) -> Initialised:
     if path.suffix == ".caffemodel":
         arrays = read_caffemodel(path)
     else:
-        path = path / "model.npz" if path.is_dir() else path
+        path = network_file(path)
         arrays = read_npz(path)
     parameters = network_arrays(model)
     copied = sorted(parameters.keys() & arrays.keys())
@@ -254,7 +281,7 @@ def save_network(arrays: Arrays, path: Path) -> None:
 
 def describe(path: Path) -> dict[str, Any]:
     """Summarise a weight file: variant, counts and, with RMC, the kernel's centre and sum."""
-    file = path / "model.npz" if path.is_dir() else path
+    file = network_file(path)
     model = load_network(file)
     arrays = network_arrays(model)
     summary: dict[str, Any] = {

@@ -19,6 +19,8 @@ from ..images import to_8bit
 from .palette import colors
 
 DPI = 110
+LARGEST_RATIO = 4.0
+"""Longer images are drawn in panels of this ratio of sides, with margins."""
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -40,7 +42,7 @@ def learning_curves(records: Sequence[dict[str, Any]], path: Path, title: str) -
     """
     episodes = [record["episode"] for record in records]
     figure = Figure(figsize=(12, 3.4), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     axes = figure.subplots(1, 3)
     panels = (
         ("mean discounted reward, Eq. (20)", ["reward"]),
@@ -98,10 +100,9 @@ def steps(
     n_steps = len(action_maps)
     height, width = states[0].shape[:2]
     side = 2.6
-    figure = Figure(
-        figsize=(side * (n_steps + 1), 2 * side * height / width + 1.3), layout="constrained"
-    )
-    figure.suptitle(title)
+    ratio = min(max(height / width, 1 / LARGEST_RATIO), LARGEST_RATIO)
+    figure = Figure(figsize=(side * (n_steps + 1), 2 * side * ratio + 1.3), layout="constrained")
+    figure.suptitle(title, parse_math=False)
     axes = figure.subplots(2, n_steps + 1, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()

@@ -1,0 +1,279 @@
+"""Commands that work with agents: train, eval, apply and experiment."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from .cli import EXIT_FAILURE, EXIT_INTERRUPTED, PATH, cli, emit, json_option
+from .errors import PixelRLError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Command(click.Command):
+    """A command whose option ``--seeds`` takes several values: ``--seeds 0 1 2``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Write ``--seeds 0 1 2`` as ``--seeds 0 --seeds 1 --seeds 2``."""
+        expanded: list[str] = []
+        in_seeds = False
+        for argument in args:
+            if in_seeds and argument.isdigit() and expanded[-1] != "--seeds":
+                expanded.append("--seeds")
+            elif argument.startswith("-"):
+                in_seeds = argument == "--seeds"
+            expanded.append(argument)
+        return super().parse_args(ctx, expanded)
+
+
+def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Join click options into one decorator."""
+
+    def decorate(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+task_options = options(
+    click.option("--task", help="What to do, for example denoise-gaussian (the default)."),
+    click.option("--sigma", type=float, help="Gaussian noise level of 255 grey levels."),
+    click.option("--level", type=float, help="Level of another degradation, e.g. a density."),
+)
+common_options = options(
+    click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, gpu or gpu:N."),
+)
+weights_option = click.option("--weights", type=PATH, help="npz file or checkpoint folder.")
+variant_option = click.option("--variant", help="plain, convgru or convgru-rmc.")
+profile_option = click.option(
+    "--profile",
+    default="official-code",
+    show_default=True,
+    help="official-code: as the authors' code; paper: as the printed equations.",
+)
+
+
+def make_config(
+    assignments: Iterable[str],
+    *,
+    experiment: Path | None = None,
+    profile: str = "official-code",
+    preset: str = "paper",
+    sigma: float | None = None,
+    level: float | None = None,
+    **given: Any,
+) -> Any:
+    """Build the configuration from options; those that are None or empty were not given."""
+    from .config import build, parse_assignments
+
+    if sigma is not None and level is not None:
+        raise click.UsageError("give --sigma or --level, not both")
+    given["task__level"] = level if sigma is None else sigma
+    changes = {
+        key.replace("__", "."): value for key, value in given.items() if value not in (None, (), "")
+    }
+    changes.update(parse_assignments(assignments))
+    return build(experiment, profile=profile, preset=preset, changes=changes)
+
+
+@cli.command("train")
+@task_options
+@variant_option
+@profile_option
+@click.option("--preset", default="paper", show_default=True, help="paper or quick schedule.")
+@click.option("--train", "train_data", multiple=True, help="Data set or folder; repeatable.")
+@click.option("--init", help="Start from this npz, caffemodel or checkpoint.")
+@click.option("--seed", type=int, help="Root of all random streams.")
+@click.option("--episodes", type=int)
+@click.option("--batch-size", type=int)
+@click.option("--crop-size", type=int)
+@click.option(
+    "--output", "-o", type=PATH, required=True, help="Run folder; continued if it exists."
+)
+@common_options
+def train_command(output: Path, device: str, train_data: tuple[str, ...], **given: Any) -> None:
+    """Train agents, or continue an interrupted training."""
+    from .backend import select_device
+    from .experiment import open_images, resolve_data
+    from .progress import bar
+    from .train import Trainer
+
+    config = make_config(
+        given["assignments"],
+        profile=given["profile"],
+        preset=given["preset"],
+        sigma=given["sigma"],
+        level=given["level"],
+        task__name=given["task"],
+        network__variant=given["variant"],
+        data__train=train_data,
+        train__init=given["init"],
+        train__seed=given["seed"],
+        train__episodes=given["episodes"],
+        train__batch_size=given["batch_size"],
+        train__crop_size=given["crop_size"],
+    )
+    config = resolve_data(config)
+    trainer = Trainer(config, open_images(config, "train"), output, select_device(device))
+    with bar(config.train.episodes, "training", trainer.episodes_done()) as advance:
+        result = trainer.run(lambda record: advance(1, record))
+    click.echo(f"episode {result.episodes} of {config.train.episodes}: {result.checkpoint}")
+    if not result.finished:
+        click.echo("interrupted; the same command continues", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+@cli.command("eval", cls=Command)
+@task_options
+@click.option("--agent", default="network", show_default=True, help="network, random or none.")
+@weights_option
+@variant_option
+@click.option("--data", "test_data", multiple=True, help="Data set or folder; repeatable.")
+@click.option("--test", "test_data", multiple=True, help="Same as --data.")
+@click.option("--limit", type=int, help="Only the first N images.")
+@click.option("--seed", type=int, help="Seed of the test noise (default 0).")
+@click.option("--seeds", multiple=True, type=int, help="Several seeds: --seeds 0 1 2.")
+@click.option("--protocol", help="Noise as in the official code (official) or in KAIR (kair).")
+@click.option("--augment", is_flag=True, default=None, help="Mean over 8 flips and rotations.")
+@click.option("--policy", help="greedy or sample.")
+@json_option
+@click.option("--csv", "csv_file", type=PATH, help="Write the scores of each image as CSV.")
+@common_options
+def eval_command(
+    agent: str,
+    weights: Path | None,
+    variant: str | None,
+    test_data: tuple[str, ...],
+    json_file: str | None,
+    csv_file: Path | None,
+    device: str,
+    **given: Any,
+) -> None:
+    """Score agents on corrupted test images, with the paper's number beside."""
+    from .backend import select_device
+    from .experiment import open_images, resolve_data
+    from .progress import bar
+    from .report import caption, table, write_csv
+    from .results import run_evaluation
+
+    if given["seed"] is not None and given["seeds"]:
+        raise click.UsageError("give --seed or --seeds, not both")
+    config = make_config(
+        given["assignments"],
+        sigma=given["sigma"],
+        level=given["level"],
+        task__name=given["task"],
+        data__test=test_data,
+        eval__limit=given["limit"],
+        eval__seeds=given["seeds"] or (() if given["seed"] is None else (given["seed"],)),
+        eval__protocol=given["protocol"],
+        eval__augment=given["augment"],
+        eval__policy=given["policy"],
+    )
+    config = resolve_data(config)
+    images = open_images(config, "test")
+    result = run_evaluation(
+        config,
+        agent,
+        weights,
+        images,
+        variant=variant,
+        device=select_device(device),
+        progress=bar,
+    )
+    emit(result, json_file, f"{table([result])}\n\n{caption(result)}")
+    if csv_file:
+        write_csv(result, csv_file)
+
+
+@cli.command("apply")
+@click.argument("inputs", nargs=-1, required=True, type=PATH)
+@click.option("--output", "-o", type=PATH, required=True, help="Folder, or a file for one image.")
+@weights_option
+@click.option("--task", help="Task of the weights (default denoise-gaussian).")
+@click.option("--force", is_flag=True, help="Replace existing results.")
+@click.option("--steps", "keep_steps", is_flag=True, help="Also save each state and action map.")
+@common_options
+def apply_command(
+    inputs: tuple[Path, ...],
+    output: Path,
+    weights: Path | None,
+    task: str | None,
+    force: bool,
+    keep_steps: bool,
+    assignments: tuple[str, ...],
+    device: str,
+) -> None:
+    """Process images or folders of images: any size, gray or colour, no ground truth."""
+    from .apply import apply_to_file, plan
+    from .backend import select_device
+    from .env import make_env
+    from .errors import ConfigError
+    from .progress import bar
+    from .results import load_policy
+
+    if weights is None:
+        raise ConfigError(
+            "no weights given: expected --weights with an npz file or a checkpoint folder, for "
+            "example one that 'make denoise-gaussian' has trained"
+        )
+    config = make_config(assignments, task__name=task)
+    env, chosen = make_env(config), select_device(device)
+    pairs = plan(inputs, output, force=force, keep_steps=keep_steps)
+    policy = load_policy(config, weights, env, chosen)
+    failed = 0
+    with bar(len(pairs), "applying") as advance:
+        for source, target in pairs:
+            try:
+                apply_to_file(policy, env, source, target, device=chosen, keep_steps=keep_steps)
+            except PixelRLError as error:
+                failed += 1
+                click.echo(f"error: {error}", err=True)
+            advance()
+    click.echo(f"{len(pairs) - failed} of {len(pairs)} images written to {output}")
+    if failed:
+        sys.exit(EXIT_FAILURE)
+
+
+@cli.command("experiment")
+@click.argument("file", type=PATH)
+@click.option("--preset", default="auto", show_default=True, help="auto, quick or paper.")
+@profile_option
+@weights_option
+@click.option("--runs", type=PATH, default=Path("runs"), show_default=True, help="Where to work.")
+@json_option
+@common_options
+def experiment_command(
+    file: Path,
+    preset: str,
+    profile: str,
+    weights: Path | None,
+    runs: Path,
+    json_file: str | None,
+    assignments: tuple[str, ...],
+    device: str,
+) -> None:
+    """Train, evaluate and draw what an experiment FILE describes; repeat to continue."""
+    from .backend import CPU, select_device
+    from .experiment import Experiment
+    from .progress import bar
+
+    chosen = select_device(device)
+    if preset == "auto":
+        preset = "quick" if chosen == CPU else "paper"
+    config = make_config(assignments, experiment=file, profile=profile, preset=preset)
+    name = preset if profile == "official-code" else f"{preset}-{profile}"
+    outcome = Experiment(config, name, runs, chosen, bar).run(weights)
+    if not outcome.finished:
+        click.echo("interrupted; the same command continues", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    files = ", ".join(sorted(p.name for p in outcome.folder.iterdir() if p.is_file()))
+    emit(list(outcome.results), json_file, f"{outcome.text}\n\n{outcome.folder}: {files}")
