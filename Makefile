@@ -17,7 +17,7 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check lint format test-matrix denoise-gaussian clean
+.PHONY: help setup test check lint format test-matrix denoise-gaussian bench clean
 
 help: ## list the targets
 	@echo "make TARGET, where TARGET is"
@@ -62,6 +62,12 @@ WEIGHTS ?=
 denoise-gaussian: $(INSTALLED) ## train, evaluate, explain (SIGMA=15|25|50 VARIANT= PRESET= WEIGHTS=)
 	$(BIN)/pixelrl-chainer experiment experiments/$@/sigma$(SIGMA)-$(VARIANT).toml \
 		--preset $(PRESET) $(if $(WEIGHTS),--weights '$(WEIGHTS)')
+
+BENCH_ARGS ?=
+
+bench: $(INSTALLED) ## filters and network beside OpenCV and stock Chainer (BENCH_ARGS=--quick)
+	$(BIN)/python benchmarks/bench_filters.py
+	$(BIN)/python benchmarks/bench_network.py $(BENCH_ARGS)
 
 clean: ## remove the virtual environments and everything generated
 	rm -rf $(VENV) .venv-matrix build dist src/*.egg-info .coverage .coverage.* \

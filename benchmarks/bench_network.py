@@ -41,6 +41,7 @@ from pixelrl_chainer.backend import Array
 from pixelrl_chainer.distributions import PixelwiseCategorical
 from pixelrl_chainer.env import PixelEnv
 from pixelrl_chainer.evaluate import rollout
+from pixelrl_chainer.kernels.threads import VARIABLE
 from pixelrl_chainer.models.fcn import ModelConfig, PixelFCN
 from pixelrl_chainer.results import peak_memory_bytes, versions
 from pixelrl_chainer.settings import LossConfig
@@ -180,15 +181,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small images and batches")
     parser.add_argument("--cases", nargs="+", choices=names, default=names)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, help="threads of BLAS (default: its own choice)")
+    parser.add_argument("--threads", type=int, help="threads of both (default: their choice)")
     parser.add_argument("--json", metavar="FILE", help="write JSON to FILE, or - for the output")
     options = parser.parse_args()
     if options.repeats < 1:
         parser.error(f"--repeats: at least 1 expected, found {options.repeats}")
     if options.threads:
-        # The workers' BLAS reads these when it is loaded.
-        for library in ("OPENBLAS", "OMP", "MKL"):
-            os.environ[f"{library}_NUM_THREADS"] = str(options.threads)
+        # Read by the workers: ours for its kernels, BLAS when it is loaded.
+        for variable in (VARIABLE, "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ[variable] = str(options.threads)
     report: dict[str, Any] = {
         "variant": "convgru-rmc",
         "steps": paper.DENOISING_STEPS,

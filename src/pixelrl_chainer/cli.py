@@ -73,8 +73,9 @@ def _run() -> int:
     except MemoryError:
         message = "out of memory: use smaller images, crops or batches"
     except OSError as error:
-        # What standard output did not take must not be tried again when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if error.filename is None:
+            # What standard output did not take must not be tried again when Python ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if error.errno == errno.EPIPE:
             return EXIT_FAILURE
         where = f"{error.filename}: " if error.filename else ""

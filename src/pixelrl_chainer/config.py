@@ -41,11 +41,11 @@ PROFILES: dict[str, Overrides] = {
 PRESETS: dict[str, Overrides] = {
     "paper": {},
     "quick": {
-        "train.episodes": 300,
+        "train.episodes": 240,
         "train.batch_size": 8,
-        "train.crop_size": 40,
+        "train.crop_size": 48,
         "train.init": "",
-        "train.checkpoint_every": 50,
+        "train.checkpoint_every": 40,
         "train.validation_images": 4,
     },
 }

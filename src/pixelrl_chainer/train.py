@@ -34,7 +34,11 @@ Report = Callable[[dict[str, Any]], None]
 
 
 class TrainResult(NamedTuple):
-    """Outcome of :func:`train`: episodes done, whether all were, folder of the last checkpoint."""
+    """Outcome of :func:`train`.
+
+    ``episodes`` were done, ``finished`` says whether these are all and nobody asked to stop, and
+    ``checkpoint`` is the folder of the last one.
+    """
 
     episodes: int
     finished: bool
@@ -211,7 +215,8 @@ class Trainer:
                 report(record)
                 if stopping:
                     break
-        return TrainResult(done, done == settings.episodes, self.store.path(done))
+        finished = done == settings.episodes and not stopped.is_set()
+        return TrainResult(done, finished, self.store.path(done))
 
     def _episode(self, episode: int, clean: Array) -> dict[str, Any]:
         """Train one episode and return its record."""

@@ -20,12 +20,32 @@ from .threads import share
 FEW_CHANNELS = 8
 """Below this many input channels the sum is computed by its definition, which is faster there."""
 
+LANES = 16
+"""Floats of the widest vector registers."""
+
 _tiles = lru_cache(maxsize=64)(winograd.tiles)
 
 
+def _wide(channels: int) -> int:
+    """Channels that are computed: a multiple of the vector registers, unless there are few."""
+    return channels if channels < FEW_CHANNELS else -(-channels // LANES) * LANES
+
+
 def _channels_last(x: Array) -> Array:
-    """(B, C, H, W) to contiguous (B, H, W, C); free for results of this module."""
-    return np.ascontiguousarray(x.transpose(0, 2, 3, 1), dtype=np.float32)
+    """(B, C, H, W) to contiguous (B, H, W, wide C), free for most results of this module."""
+    pixels, channels = x.transpose(0, 2, 3, 1), x.shape[1]
+    if _wide(channels) == channels:
+        return np.ascontiguousarray(pixels, dtype=np.float32)
+    result = np.zeros((*pixels.shape[:3], _wide(channels)), np.float32)
+    result[..., :channels] = pixels
+    return result
+
+
+def _fill(array: Array, *shape: int) -> Array:
+    """Put ``array`` in the corner of zeros of ``shape``."""
+    result = np.zeros(shape, np.float32)
+    result[tuple(map(slice, array.shape))] = array
+    return result
 
 
 def _lines(batch: int, height: int) -> Array:
@@ -48,13 +68,24 @@ def convolve(x: Array, W: Array, b: Array | None, dilation: int, relu: bool) -> 
     Returns
     -------
     numpy.ndarray, float32 (B, K, H, W), channels last in memory
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together: compiled loops would read beyond the arrays.
     """
     batch, channels, height, width = x.shape
+    bias = np.zeros(len(W), np.float32) if b is None else np.ascontiguousarray(b, np.float32)
+    if W.shape[1:] != (channels, 3, 3) or bias.shape != (len(W),):
+        raise ValueError(
+            f"kernels (K, {channels}, 3, 3) and biases (K,) expected for {channels} channels, "
+            f"found {W.shape} and {bias.shape}"
+        )
     pixels = _channels_last(x)
-    bias = np.zeros(len(W), np.float32) if b is None else b
-    result = np.empty((batch, height, width, len(W)), np.float32)
+    outputs = len(W)
     if channels < FEW_CHANNELS:
-        taps = np.ascontiguousarray(W.transpose(2, 3, 1, 0))
+        result = np.empty((batch, height, width, outputs), np.float32)
+        taps = np.ascontiguousarray(W.reshape(outputs, channels, 9).transpose(1, 2, 0), np.float32)
         share(
             lambda lines: winograd.forward_direct(
                 pixels, taps, bias, dilation, relu, lines, result
@@ -62,12 +93,15 @@ def convolve(x: Array, W: Array, b: Array | None, dilation: int, relu: bool) -> 
             _lines(batch, height),
         )
     else:
-        U = winograd.transform_kernels(W)
+        wide = -(-outputs // LANES) * LANES
+        result = np.empty((batch, height, width, wide), np.float32)
+        U = winograd.transform_kernels(_fill(W, wide, pixels.shape[3], 3, 3))
+        biases = _fill(bias, wide)
         share(
-            lambda places: winograd.forward(pixels, U, bias, dilation, relu, places, result),
+            lambda places: winograd.forward(pixels, U, biases, dilation, relu, places, result),
             _tiles(batch, height, width, dilation),
         )
-    return result.transpose(0, 3, 1, 2)
+    return result[..., :outputs].transpose(0, 3, 1, 2)
 
 
 def weight_gradient(x: Array, gy: Array, dilation: int) -> Array:
@@ -79,12 +113,14 @@ def weight_gradient(x: Array, gy: Array, dilation: int) -> Array:
             lambda lines: winograd.kernel_gradient_direct(pixels, gradient, dilation, lines),
             _lines(batch, height),
         )
-        return np.ascontiguousarray(sum(taps).transpose(3, 2, 0, 1))
-    parts = share(
-        lambda places: winograd.kernel_gradient(pixels, gradient, dilation, places),
-        _tiles(batch, height, width, dilation),
-    )
-    return winograd.untransform_gradient(sum(parts))
+        total = sum(taps).transpose(3, 2, 0, 1)
+    else:
+        parts = share(
+            lambda places: winograd.kernel_gradient(pixels, gradient, dilation, places),
+            _tiles(batch, height, width, dilation),
+        )
+        total = winograd.untransform_gradient(sum(parts))
+    return np.ascontiguousarray(total[: gy.shape[1], :channels])
 
 
 class _DilatedConvolution(chainer.FunctionNode):

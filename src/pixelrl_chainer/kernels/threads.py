@@ -11,9 +11,8 @@ import ctypes
 import os
 import platform
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
 
@@ -74,32 +73,20 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(thread_count(), thread_name_prefix="kernels")
 
 
-class _SingleThreadedBlas:
-    """While any kernel runs, BLAS uses one thread; behind the last one, as many as before."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._controller = ThreadpoolController()
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        with self._lock:
-            if self._users == 0:
-                self._limit = self._controller.limit(limits=1, user_api="blas")
-            self._users += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                if self._users == 0:
-                    self._limit.restore_original_limits()
-
-
 @cache
-def _blas() -> _SingleThreadedBlas:
-    return _SingleThreadedBlas()
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+_turn = threading.Lock()
+"""Kernels of several callers take turns: each uses all threads, and the limit of BLAS is one."""
+
+if hasattr(os, "register_at_fork"):
+    # A child inherits the pool, but not its threads, for which it would wait for ever.
+    os.register_at_fork(
+        before=_turn.acquire, after_in_parent=_turn.release, after_in_child=_turn.release
+    )
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def share(work: Callable[[Array], R], items: Array) -> list[R]:
@@ -111,5 +98,5 @@ def share(work: Callable[[Array], R], items: Array) -> list[R]:
     count = max(1, min(thread_count(), len(items)))
     cuts = [len(items) * i // count for i in range(count + 1)]
     runs = [items[first:last] for first, last in zip(cuts[:-1], cuts[1:], strict=True)]
-    with _blas()():
+    with _turn, _blas().limit(limits=1, user_api="blas"):
         return [work(runs[0])] if count == 1 else list(_pool().map(work, runs))

@@ -52,21 +52,44 @@ _Q, _Q2, _Q3 = (np.float32(Q**n) for n in (1, 2, 3))
 _SUM, _PRODUCT = np.float32(P**2 + Q**2), np.float32(P**2 * Q**2)
 
 
-def transform_kernels(W: Array) -> Array:
-    """G W G' of kernels (K, C, 3, 3), as float32 (36, C, K)."""
+@_jit
+def transform_kernels(W):  # type: ignore[no-untyped-def]
+    """G W G' of kernels float32 (K, C, 3, 3), as float32 (36, C, K); computed in double."""
     K, C = W.shape[:2]
-    half = np.tensordot(_G, W.astype(np.float64), axes=(1, 2))  # (6, K, C, 3)
-    full = np.tensordot(half, _G, axes=(3, 1))  # (6, K, C, 6)
-    return np.ascontiguousarray(full.transpose(0, 3, 2, 1).reshape(36, C, K), dtype=np.float32)
+    U = np.empty((36, C, K), np.float32)
+    half = np.empty((6, 3))
+    for k in range(K):
+        for c in range(C):
+            for i in range(6):
+                for j in range(3):
+                    half[i, j] = (
+                        _G[i, 0] * W[k, c, 0, j]
+                        + _G[i, 1] * W[k, c, 1, j]
+                        + _G[i, 2] * W[k, c, 2, j]
+                    )
+            for i in range(6):
+                for j in range(6):
+                    U[6 * i + j, c, k] = (
+                        half[i, 0] * _G[j, 0] + half[i, 1] * _G[j, 1] + half[i, 2] * _G[j, 2]
+                    )
+    return U
 
 
-def untransform_gradient(dU: Array) -> Array:
+@_jit
+def untransform_gradient(dU):  # type: ignore[no-untyped-def]
     """G' dU G, the gradient by kernels (K, C, 3, 3) from the one by their transform (36, C, K)."""
     C, K = dU.shape[1:]
-    dU = dU.reshape(6, 6, C, K).astype(np.float64)
-    half = np.tensordot(_G, dU, axes=(0, 0))  # (3, 6, C, K)
-    full = np.tensordot(half, _G, axes=(1, 0))  # (3, C, K, 3)
-    return np.ascontiguousarray(full.transpose(2, 1, 0, 3), dtype=np.float32)
+    gW = np.zeros((K, C, 3, 3), np.float32)
+    for k in range(K):
+        for c in range(C):
+            for i in range(3):
+                for j in range(3):
+                    total = 0.0
+                    for a in range(6):
+                        for b in range(6):
+                            total += _G[a, i] * _G[b, j] * dU[6 * a + b, c, k]
+                    gW[k, c, i, j] = total
+    return gW
 
 
 def tiles(batch: int, height: int, width: int, dilation: int) -> Array:
@@ -248,27 +271,29 @@ def _gradient_side(g0, g1, g2, g3, out, K):  # type: ignore[no-untyped-def]
 def forward_direct(x, W, bias, d, relu, lines, out):  # type: ignore[no-untyped-def]
     """:func:`forward` for few input channels, by its definition, on lines [first, last) of images.
 
-    W float32 (3, 3, C, K); lines int64 (N, 2): image and row.
+    W float32 (C, 9, K); lines int64 (N, 2): image and row.
     """
     _, H, width, C = x.shape
-    K = W.shape[3]
+    K = W.shape[2]
     total = np.empty(K, np.float32)
+    near = np.empty(9, np.float32)
     for n in range(len(lines)):
         image, row = lines[n]
         for column in range(width):
             total[:] = bias
-            for i in range(3):
-                y = row + (i - 1) * d
-                if y < 0 or y >= H:
-                    continue
-                for j in range(3):
-                    z = column + (j - 1) * d
-                    if z < 0 or z >= width:
-                        continue
-                    for c in range(C):
-                        value = x[image, y, z, c]
-                        for k in range(K):
-                            total[k] += value * W[i, j, c, k]
+            for c in range(C):
+                for tap in range(9):
+                    y, z = row + (tap // 3 - 1) * d, column + (tap % 3 - 1) * d
+                    inside = 0 <= y < H and 0 <= z < width
+                    near[tap] = x[image, y, z, c] if inside else _0
+                v0, v1, v2, v3, v4 = near[0], near[1], near[2], near[3], near[4]
+                v5, v6, v7, v8 = near[5], near[6], near[7], near[8]
+                w = W[c]
+                for k in range(K):
+                    upper = v0 * w[0, k] + v1 * w[1, k] + v2 * w[2, k]
+                    middle = v3 * w[3, k] + v4 * w[4, k] + v5 * w[5, k]
+                    lower = v6 * w[6, k] + v7 * w[7, k] + v8 * w[8, k]
+                    total[k] += upper + middle + lower
             for k in range(K):
                 out[image, row, column, k] = max(total[k], _0) if relu else total[k]
 

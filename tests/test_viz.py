@@ -1,0 +1,164 @@
+"""Pictures: they can be decoded, they show the arrays they were made from, and colours differ."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from pixelrl_chainer.actions import ACTIONS
+from pixelrl_chainer.viz import figures
+from pixelrl_chainer.viz.palette import ACTION_COLORS, colors
+
+DENOISE = ACTIONS["denoise"]
+
+# Viénot, Brettel and Mollon's kind of simulation, in Machado's matrices of 2009 (full severity).
+SIGHT = {
+    "normal": np.eye(3),
+    "deuteranopia": np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    ),
+    "protanopia": np.array(
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ]
+    ),
+}
+
+
+def decode(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    assert image is not None
+    assert min(image.shape[:2]) > 50
+    return image
+
+
+def contains(image: np.ndarray, color: str) -> int:
+    """Count the pixels of ``image`` that have exactly this colour."""
+    wanted = np.round(np.array(to_rgb(color)) * 255).astype(np.uint8)
+    return int((image == wanted).all(axis=2).sum())
+
+
+def test_palette_covers_every_action() -> None:
+    for action_set in ACTIONS.values():
+        assert len(set(colors(action_set.names))) == len(action_set)
+    assert set(ACTION_COLORS) == {name for s in ACTIONS.values() for name in s.names}
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_colours_can_be_told_apart(sight: str) -> None:
+    """Distance in CIELab of at least 15: six times what is just noticeable side by side."""
+    rgb = np.array([to_rgb(color) for color in ACTION_COLORS.values()])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ SIGHT[sight].T, 0, 1)
+    encoded = np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)
+    lab = cv2.cvtColor(encoded[None].astype(np.float32), cv2.COLOR_RGB2Lab)[0]
+    for (a, x), (b, y) in itertools.combinations(zip(ACTION_COLORS, lab, strict=True), 2):
+        assert np.linalg.norm(x - y) > 15, f"{a} and {b}"
+
+
+def draw(path: Path, shape: tuple[int, ...] = (30, 40), steps: int = 3, **options: Any) -> None:
+    rng = np.random.default_rng(0)
+    states = [rng.random(shape, np.float32) * 1.2 - 0.1 for _ in range(steps + 1)]
+    maps = [rng.integers(0, 9, shape[:2], dtype=np.int32) for _ in range(steps)]
+    figures.steps(states, maps, DENOISE, path, **{"title": "title", **options})
+
+
+def test_steps_shows_every_action_in_its_colour(tmp_path: Path) -> None:
+    draw(tmp_path / "steps.png")
+    image = decode(tmp_path / "steps.png")
+    for color in ACTION_COLORS.values():
+        assert contains(image, color) > 100
+
+
+def test_steps_shows_the_maps(tmp_path: Path) -> None:
+    """Two maps of one action each: their colours fill two panels, the others just the legend."""
+    states = [np.full((20, 20), 0.5, np.float32)] * 3
+    maps = [np.full((20, 20), DENOISE.names.index(n), np.int32) for n in ("median", "box")]
+    figures.steps(states, maps, DENOISE, tmp_path / "steps.png", title="t")
+    image = decode(tmp_path / "steps.png")
+    counts = {name: contains(image, color) for name, color in ACTION_COLORS.items()}
+    panel = counts["median"]
+    assert panel > 10_000
+    assert counts["box"] == pytest.approx(panel, rel=0.05)
+    assert max(counts[name] for name in counts.keys() - {"median", "box"}) < panel / 10
+
+
+def test_steps_shows_the_states(tmp_path: Path) -> None:
+    """The input in gray 128, the output, above 1, in white."""
+    states = [np.full((20, 20), value, np.float32) for value in (128 / 255, 1.4)]
+    maps = [np.zeros((20, 20), np.int32)]
+    figures.steps(states, maps, DENOISE, tmp_path / "steps.png", title="t")
+    assert contains(decode(tmp_path / "steps.png"), "#808080") > 10_000
+
+
+def test_steps_of_colour_images_shows_red_as_red(tmp_path: Path) -> None:
+    red = np.zeros((20, 20, 3), np.float32)
+    red[..., 2] = 1  # blue, green, red
+    figures.steps([red, red], [np.zeros((20, 20), int)], DENOISE, tmp_path / "a.png", title="t")
+    assert contains(decode(tmp_path / "a.png"), "#FF0000") > 10_000
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (1, 400), (400, 1), (2, 3), (1, 1, 3)], ids=lambda shape: str(shape)
+)
+def test_steps_of_extreme_shapes(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    draw(tmp_path / "steps.png", shape)
+    assert max(decode(tmp_path / "steps.png").shape) < 4000
+
+
+@pytest.mark.parametrize("steps", [1, 15])
+def test_any_number_of_steps(tmp_path: Path, steps: int) -> None:
+    draw(tmp_path / "steps.png", steps=steps)
+    decode(tmp_path / "steps.png")
+
+
+def test_titles_are_plain_text(tmp_path: Path) -> None:
+    r"""A file name such as $x_$\frac.png is not a formula, not even a broken one."""
+    draw(tmp_path / "steps.png", title=r"$x_$ \frac{ $^$", notes=["1 dB", "2", "3", "4"])
+    decode(tmp_path / "steps.png")
+
+
+def record(episode: int, **more: float) -> dict[str, Any]:
+    return {
+        "episode": episode,
+        "reward": float(episode),
+        "psnr_input": 20.0,
+        "psnr_output": 20.0 + episode,
+        "loss_entropy": 2.0,
+        **more,
+    }
+
+
+@pytest.mark.parametrize("count", [1, 2, 50])
+def test_learning_curves(tmp_path: Path, count: int) -> None:
+    records = [record(e, **({"validation_psnr": 21.0} if e % 5 == 0 else {})) for e in range(count)]
+    figures.learning_curves(records, tmp_path / "curves.png", "a $ title")
+    image = decode(tmp_path / "curves.png")
+    assert (image != 255).mean() > 0.01
+
+
+def test_smoothing_is_a_running_mean_of_the_past() -> None:
+    values = [float(v) for v in range(40)]
+    smooth = figures._smooth(values)
+    assert smooth[0] == 0
+    assert smooth[10] == 9.5  # 40 // 20 = 2 values
+    assert figures._smooth([3.0]) == [3.0]
+
+
+def test_a_picture_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        draw(tmp_path / "file" / "steps.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
