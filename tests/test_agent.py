@@ -347,11 +347,11 @@ def test_save_and_load(variant: str, tmp_path: Path) -> None:
 
 
 def test_learns_to_choose_the_rewarded_action() -> None:
-    """A bandit at every pixel: action 3 pays 1, any other -1; sixty updates make it likely."""
+    """A bandit at every pixel: action 3 pays 1, any other -1; thirty updates make it likely."""
     agent = make_agent("plain", t_max=1)
     observation = maps(1)[0]
     before = agent.model.pi(observation).all_prob.array[:, 3].mean()
-    for _ in range(60):
+    for _ in range(30):
         actions = agent.act_and_train(observation, None)
         reward = np.where(actions == 3, 1, -1).astype(np.float32)[:, None]
         agent.stop_episode_and_train(observation, reward, done=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -282,3 +285,38 @@ def test_shapes_that_do_not_fit_are_refused(
         pytest.skip("Chainer takes kernels of any size")
     with pytest.raises((ValueError, chainer.utils.type_check.InvalidType)):
         dilated_convolution(draw(*x), draw(*W), draw(*b), stock=stock)
+
+
+INTERPRETED = """
+import numpy as np
+import pixelrl_chainer
+from chainer import functions as F
+from pixelrl_chainer.kernels.conv import convolve, weight_gradient
+
+rng = np.random.default_rng(0)
+for channels, height, width, dilation in ((2, 3, 5, 2), (8, 6, 9, 1), (8, 1, 2, 3)):
+    x, W, gy = (
+        rng.normal(size=shape).astype(np.float32)
+        for shape in ((2, channels, height, width), (3, channels, 3, 3), (2, 3, height, width))
+    )
+    expected = F.convolution_2d(x, W, pad=dilation, dilate=dilation).array
+    found = convolve(x, W, None, dilation, False)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(convolve(x, W, None, dilation, True), np.maximum(found, 0))
+    both = [np.vdot(gy, expected), np.vdot(W, weight_gradient(x, gy, dilation))]
+    np.testing.assert_allclose(*both, rtol=1e-4)
+print(type(pixelrl_chainer.kernels.winograd.forward).__name__)
+"""
+
+
+def test_compiled_loops_stay_inside_their_arrays() -> None:
+    """Compiled code reads beyond an array without a word; the same loops interpreted do not."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERPRETED],
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "function"

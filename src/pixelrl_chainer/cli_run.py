@@ -123,7 +123,7 @@ def train_command(output: Path, device: str, train_data: tuple[str, ...], **give
     )
     config = resolve_data(config)
     trainer = Trainer(config, open_images(config, "train"), output, select_device(device))
-    with bar(config.train.episodes, "training", trainer.episodes_done()) as advance:
+    with bar(config.train.episodes, "training", trainer.episodes_done) as advance:
         result = trainer.run(lambda record: advance(1, record))
     click.echo(f"episode {result.episodes} of {config.train.episodes}: {result.checkpoint}")
     if not result.finished:

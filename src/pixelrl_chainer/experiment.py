@@ -135,7 +135,7 @@ class Experiment:
         trainer = Trainer(config, open_images(config, "train"), self.folder, self.device)
         total = config.train.episodes
         name = f"training {config.network.variant}"
-        with self.progress(total, name, trainer.episodes_done()) as advance:
+        with self.progress(total, name, trainer.episodes_done) as advance:
             result = trainer.run(lambda record: advance(1, record))
         if not result.finished:
             logger.warning("stopped after episode %d of %d", result.episodes, total)

@@ -28,7 +28,10 @@ from .weights import load_network, network_file
 AGENTS = ("network", "random", "none")
 """A trained network, agents that draw actions uniformly, or nobody: the input as it is."""
 
-LIBRARIES = ("numpy", "chainer", "chainerrl", "opencv-contrib-python-headless", "scikit-image")
+LIBRARIES = (
+    *("numpy", "numba", "chainer", "chainerrl"),
+    *("opencv-contrib-python-headless", "scikit-image"),
+)
 
 
 def versions() -> dict[str, str]:
@@ -75,6 +78,30 @@ def load_policy(
     )
 
 
+def _make_actor(
+    config: Config,
+    agent: str,
+    weights: Path | None,
+    env: PixelEnv,
+    device: Device,
+    variant: str | None,
+) -> tuple[Actor | None, str]:
+    """Return the agents of that name and the key of their row in the published tables."""
+    if agent not in AGENTS:
+        raise ConfigError(f"unknown agent {agent!r}: expected one of {', '.join(AGENTS)}")
+    if agent == "none":
+        return None, agent
+    if agent == "random":
+        return RandomAgents(len(env.actions), stream(0, "eval")), agent
+    if weights is None:
+        raise ConfigError(
+            "no weights given: expected a weight file or a checkpoint folder, or the agent "
+            "random or none"
+        )
+    policy = load_policy(config, weights, env, device, variant)
+    return policy, policy.model.config.variant
+
+
 def run_evaluation(
     config: Config,
     agent: str,
@@ -113,21 +140,8 @@ def run_evaluation(
     """
     env = make_env(config)
     level = level_of(config, env.task)
-    actor: Actor | None = None
-    key = agent
-    if agent == "network":
-        if weights is None:
-            raise ConfigError(
-                "no weights given: expected a weight file or a checkpoint folder, or the agent "
-                "random or none"
-            )
-        policy = load_policy(config, weights, env, device, variant)
-        key = policy.model.config.variant
-        actor = policy
-    elif agent == "random":
-        actor = RandomAgents(len(env.actions), stream(0, "eval"))
-    elif agent != "none":
-        raise ConfigError(f"unknown agent {agent!r}: expected one of {', '.join(AGENTS)}")
+    weights = weights if agent == "network" else None
+    actor, key = _make_actor(config, agent, weights, env, device, variant)
     begin = time.perf_counter()
     count = min(len(images), config.eval.limit or len(images)) * len(config.eval.seeds)
     with device.use(), progress(count, f"evaluating {key}") as advance:
@@ -138,7 +152,8 @@ def run_evaluation(
         "agent": agent,
         "row": key,
         "level": {env.task.level_name: level},
-        **_provenance(weights if agent == "network" else None),
+        "weights": None if weights is None else str(weights),
+        "weights_sha256": fingerprint(weights),
         **scores,
         "published_psnr": env.task.published(key, level),
         "not_comparable": not_comparable(config, images),
@@ -154,14 +169,6 @@ def run_evaluation(
 def fingerprint(weights: Path | None) -> str | None:
     """SHA-256 of the network file of ``weights``; None without one."""
     return None if weights is None else str(pooch.file_hash(network_file(weights)))
-
-
-def _provenance(weights: Path | None) -> dict[str, str | None]:
-    """Where weights came from and what they were."""
-    return {
-        "weights": None if weights is None else str(weights),
-        "weights_sha256": fingerprint(weights),
-    }
 
 
 def is_bsd68(images: ImageSet) -> bool:

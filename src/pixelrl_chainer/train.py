@@ -88,10 +88,16 @@ class Trainer:
         Receives ``config.json``, ``log.jsonl`` and ``checkpoints/``.
     device : Device
 
+    Attributes
+    ----------
+    episodes_done : int
+        Episodes that the agent has learned from, those of an earlier run in the folder included.
+
     Raises
     ------
     PixelRLError
-        If a setting, an image or the initial weights cannot be used.
+        If a setting, an image or the initial weights cannot be used, or the folder's checkpoint is
+        damaged or of another configuration.
     """
 
     def __init__(
@@ -118,11 +124,7 @@ class Trainer:
         self.agent = self._make_agent()
         identity = {"config": training_settings(config), "actions": list(self.env.actions.names)}
         self.store = CheckpointStore(folder / "checkpoints", identity)
-
-    def episodes_done(self) -> int:
-        """Episodes of an earlier run in the folder, from which :meth:`run` continues."""
-        last = self.store.last()
-        return 0 if last is None else int(last.name)
+        self.episodes_done = self.store.resume(self.agent.model, self.agent.optimizer)
 
     def _make_agent(self) -> PixelwiseA2C:
         settings = self.config.train
@@ -186,16 +188,13 @@ class Trainer:
 
         Raises
         ------
-        CheckpointError
-            If the folder's checkpoint is damaged or of another configuration.
         TrainingError
             If the loss is no longer finite; the episode is not saved.
         OSError
             If a checkpoint or the log cannot be written.
         """
         settings = self.config.train
-        start = self.store.resume(self.agent.model, self.agent.optimizer)
-        done = start
+        start = done = self.episodes_done
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "config.json", self.config.to_dict())
         log = self.folder / "log.jsonl"
@@ -203,7 +202,7 @@ class Trainer:
         with stop_requests() as stopped, log.open("a", encoding="utf-8") as lines:
             for episode, clean in self.loader.iterate(start, settings.episodes):
                 record = self._episode(episode, clean)
-                done = episode + 1
+                self.episodes_done = done = episode + 1
                 if done == settings.episodes or done % settings.checkpoint_every == 0:
                     record["validation_psnr"] = self.validate()
                 lines.write(json.dumps(record) + "\n")
