@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 import cv2
@@ -355,6 +355,24 @@ def test_module_and_no_arguments() -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert "Commands:" in done.stderr
+
+
+def test_out_of_memory(program: Program, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("pixelrl_chainer.results.run_evaluation", fail)
+    line = error_line(program("eval", "--agent", "none", "--data", data))
+    assert line == "error: out of memory: use smaller images, crops or batches"
+
+
+def test_mistakes_of_ours_are_not_hidden(
+    program: Program, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no user can cause keeps its traceback."""
+    monkeypatch.setattr("pixelrl_chainer.results.run_evaluation", lambda *a, **k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        program("eval", "--agent", "none", "--data", data)
 
 
 def test_ctrl_c_in_an_evaluation(data: Path) -> None:

@@ -58,6 +58,7 @@ PUBLISHED = {
     "train.workers": 2,
     "data.train": ("auto",),
     "data.test": ("auto",),
+    "data.validation": (),
     "eval.seeds": (0,),
     "eval.protocol": "official",
     "eval.augment": False,

@@ -261,6 +261,15 @@ def test_interrupted_in_the_first_stage(tmp_path: Path, data: Path) -> None:
     assert [name for name, _ in done][0] == "training convgru-rmc"
 
 
+def test_init_from_a_file(tmp_path: Path, data: Path) -> None:
+    weights = small.network(tmp_path / "start.npz")
+    config = settings(data, train__init=str(weights), train__episodes=1, train__learning_rate=0.0)
+    outcome, _ = run(tmp_path, config)
+    with np.load(weights) as start, np.load(outcome.folder / "checkpoints/000001/model.npz") as end:
+        for key in start.files:
+            np.testing.assert_array_equal(start[key], end[key])
+
+
 def test_unknown_first_stage(tmp_path: Path, data: Path) -> None:
     with pytest.raises(ConfigError, match="network.variant = 'gru': expected one of plain"):
         run(tmp_path, settings(data, train__init="variant:gru"))

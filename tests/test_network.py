@@ -92,6 +92,20 @@ def test_actions_and_channels_change_two_layers() -> None:
     assert value.shape == (2, 1, 5, 6)
 
 
+def test_dilations() -> None:
+    """Figure 1 of the paper; everything that is not listed has none."""
+    found = {name[1:]: getattr(link, "dilation", 1) for name, link in network().namedlinks()}
+    assert {name.split("/")[0]: dilation for name, dilation in found.items() if dilation > 1} == {
+        "diconv2": 2,
+        "diconv3": 3,
+        "diconv4": 4,
+        "diconv5_pi": 3,
+        "diconv6_pi": 2,
+        "diconv5_V": 3,
+        "diconv6_V": 2,
+    }
+
+
 @every_variant
 def test_initial_weights(variant: str) -> None:
     """HeNormal, Var = 2 / fan-in; biases zero; the reward map kernel the identity."""

@@ -76,9 +76,7 @@ class Replay:
         agent.stop_episode_and_train(observations, reward, done)
         self.logits, self.values = map(np.array, zip(*outputs, strict=True))
         self.statistics = dict(agent.get_statistics())
-        self.gradients = {
-            name[1:]: parameter.grad for name, parameter in self.model.namedparams()
-        }
+        self.gradients = {name[1:]: parameter.grad for name, parameter in self.model.namedparams()}
 
 
 @pytest.fixture(scope="module", params=[(v, s) for v in FOLDERS for s in (False, True)], ids=str)

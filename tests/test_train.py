@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pixelrl_chainer.datasets import ImageSet, open_dataset
 from pixelrl_chainer.env import make_env
 from pixelrl_chainer.errors import CheckpointError, ConfigError, DataError, TrainingError
 from pixelrl_chainer.evaluate import rollout
+from pixelrl_chainer.images import write_image
 from pixelrl_chainer.interrupt import stop_requests
 from pixelrl_chainer.metrics import psnr
 from pixelrl_chainer.models.fcn import ModelConfig, PixelFCN
@@ -227,6 +229,18 @@ def test_signal_handlers_are_put_back(number: signal.Signals) -> None:
     assert signal.getsignal(number) is before
 
 
+def test_signals_are_for_the_main_thread() -> None:
+    """In another one Python allows no handlers; then training runs without."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def work() -> bool:
+        with stop_requests() as stopped:
+            return stopped.is_set() or signal.getsignal(signal.SIGTERM) is not before
+
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(work).result() is False
+
+
 def start(folder: Path, run: Path) -> subprocess.Popen[str]:
     """Start :data:`LONG` in a process of its own and wait until it has trained a little."""
     options = [
@@ -238,7 +252,7 @@ def start(folder: Path, run: Path) -> subprocess.Popen[str]:
     )
     log = run / "log.jsonl"
     patience = time.monotonic() + 100
-    while not log.exists() or log.read_text().count("\n") < 6:
+    while not log.exists() or log.read_text().count("\n") < 5:
         assert process.poll() is None, process.stderr and process.stderr.read()
         assert time.monotonic() < patience
         time.sleep(0.005)
@@ -471,3 +485,14 @@ def test_it_learns(tmp_path: Path) -> None:
     rewards = [record["reward"] for record in records(tmp_path / "run")]
     assert np.mean(rewards[-10:]) > np.mean(rewards[:10])
     assert trainer.validate() > before + 3
+
+
+def test_validation_on_images_of_its_own(images: ImageSet, tmp_path: Path) -> None:
+    """``data.validation`` replaces the training images that score checkpoints."""
+    white = tmp_path / "held-out" / "white.png"
+    write_image(white, np.full((40, 30), 255, np.uint8))
+    config = small.config(**{"data.validation": (str(white.parent),)})
+    clean, corrupted = Trainer(config, images, tmp_path / "run").validation
+    assert clean.shape[0] == 1
+    assert (clean == 1).all()
+    assert not (corrupted == 1).any()

@@ -5,7 +5,6 @@ Every command parses, calls the library and prints; imports are local, so that `
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sys
@@ -76,8 +75,6 @@ def _run() -> int:
         if error.filename is None:
             # What standard output did not take must not be tried again when Python ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        if error.errno == errno.EPIPE:
-            return EXIT_FAILURE
         where = f"{error.filename}: " if error.filename else ""
         message = f"{where}{error.strerror or error}; check disk and permissions"
     click.echo(f"error: {message}", err=True)

@@ -90,6 +90,9 @@ def make_config(
 @profile_option
 @click.option("--preset", default="paper", show_default=True, help="paper or quick schedule.")
 @click.option("--train", "train_data", multiple=True, help="Data set or folder; repeatable.")
+@click.option(
+    "--test", "validation_data", multiple=True, help="Images that score checkpoints; repeatable."
+)
 @click.option("--init", help="Start from this npz, caffemodel or checkpoint.")
 @click.option("--seed", type=int, help="Root of all random streams.")
 @click.option("--episodes", type=int)
@@ -99,7 +102,7 @@ def make_config(
     "--output", "-o", type=PATH, required=True, help="Run folder; continued if it exists."
 )
 @common_options
-def train_command(output: Path, device: str, train_data: tuple[str, ...], **given: Any) -> None:
+def train_command(output: Path, device: str, **given: Any) -> None:
     """Train agents, or continue an interrupted training."""
     from .backend import select_device
     from .experiment import open_images, resolve_data
@@ -114,7 +117,8 @@ def train_command(output: Path, device: str, train_data: tuple[str, ...], **give
         level=given["level"],
         task__name=given["task"],
         network__variant=given["variant"],
-        data__train=train_data,
+        data__train=given["train_data"],
+        data__validation=given["validation_data"],
         train__init=given["init"],
         train__seed=given["seed"],
         train__episodes=given["episodes"],

@@ -87,7 +87,7 @@ class TrainConfig:
     checkpoint_every : int
         Episodes between checkpoints, each preceded by a validation.
     validation_images, validation_size : int
-        Training images, cropped at their centre, on which the best checkpoint is chosen.
+        Number of images, cropped at their centre, on which the best checkpoint is chosen.
     workers : int
         Threads that prepare batches.
     """
@@ -110,10 +110,19 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Attributes: ``train`` and ``test``, names of data sets or folders of images."""
+    """Names of data sets or folders of images.
+
+    Attributes
+    ----------
+    train, test : tuple of str
+        ``auto`` is BSD68 if it is on this machine, else the bundled photographs.
+    validation : tuple of str
+        Images on which checkpoints are scored during training; empty: the training images.
+    """
 
     train: tuple[str, ...] = ("auto",)
     test: tuple[str, ...] = ("auto",)
+    validation: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from .agent import PixelwiseA2C
 from .backend import CPU, Array, Device, to_numpy
 from .batches import CropLoader
 from .checkpoint import CheckpointStore
-from .datasets import ImageSet
+from .datasets import ImageSet, open_dataset
 from .env import PixelEnv, level_of, make_env
 from .errors import TrainingError
 from .evaluate import rollout
@@ -120,7 +120,10 @@ class Trainer:
             workers=settings.workers,
         )
         self.loader.check()
-        self.validation = self._validation_batch(images)
+        held_out = config.data.validation
+        self.validation = self._validation_batch(
+            open_dataset(held_out, "test") if held_out else images
+        )
         self.agent = self._make_agent()
         identity = {"config": training_settings(config), "actions": list(self.env.actions.names)}
         self.store = CheckpointStore(folder / "checkpoints", identity)
@@ -150,10 +153,11 @@ class Trainer:
             loss=self.config.loss,
             t_max=self.env.task.t_max,
             rng=stream(settings.seed, "policy"),
+            act_deterministically=self.config.eval.policy == "greedy",
         )
 
     def _validation_batch(self, images: ImageSet) -> tuple[Array, Array]:
-        """Clean and corrupted centre crops of evenly spaced training images, (N, 1, S, S)."""
+        """Clean and corrupted centre crops of evenly spaced images, (N, 1, S, S)."""
         settings = self.config.train
         chosen = np.linspace(0, len(images) - 1, min(settings.validation_images, len(images)))
         clean = [images.load(int(index)) for index in chosen]
@@ -167,7 +171,8 @@ class Trainer:
         return batch, self.env.task.degrade(batch, rng, self.level)
 
     def validate(self) -> float:
-        """Mean PSNR in dB of the greedy policy on fixed crops of training images."""
+        """Mean PSNR in dB of the policy (``eval.policy``) on the fixed validation crops."""
+        self.agent.rng = stream(self.config.train.seed, "eval", 1)
         clean, corrupted = self.validation
         result = rollout(self.agent, self.env, self.device.send(corrupted))
         outputs = to_numpy(result.output)

@@ -14,7 +14,7 @@ import numpy as np
 from chainer import functions as F
 
 from ..backend import Array
-from . import winograd
+from . import direct, winograd
 from .threads import share
 
 FEW_CHANNELS = 8
@@ -87,9 +87,7 @@ def convolve(x: Array, W: Array, b: Array | None, dilation: int, relu: bool) -> 
         result = np.empty((batch, height, width, outputs), np.float32)
         taps = np.ascontiguousarray(W.reshape(outputs, channels, 9).transpose(1, 2, 0), np.float32)
         share(
-            lambda lines: winograd.forward_direct(
-                pixels, taps, bias, dilation, relu, lines, result
-            ),
+            lambda lines: direct.forward(pixels, taps, bias, dilation, relu, lines, result),
             _lines(batch, height),
         )
     else:
@@ -110,7 +108,7 @@ def weight_gradient(x: Array, gy: Array, dilation: int) -> Array:
     pixels, gradient = _channels_last(x), _channels_last(gy)
     if channels < FEW_CHANNELS:
         taps = share(
-            lambda lines: winograd.kernel_gradient_direct(pixels, gradient, dilation, lines),
+            lambda lines: direct.kernel_gradient(pixels, gradient, dilation, lines),
             _lines(batch, height),
         )
         total = sum(taps).transpose(3, 2, 0, 1)

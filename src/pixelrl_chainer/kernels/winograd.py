@@ -1,4 +1,4 @@
-"""Compiled inner loops of the 3x3 dilated convolution; images are (B, H, W, C), channels last.
+"""Winograd's algorithm for the 3x3 dilated convolution; images are (B, H, W, C), channels last.
 
 Winograd's minimal filtering F(4x4, 3x3) computes 4x4 outputs from 6x6 inputs with 36 instead of 144
 products: Y = A' [(G W G') * (B' X B)] A summed over channels, where ``*`` is elementwise (Lavin
@@ -16,19 +16,15 @@ cache. Every function releases the interpreter lock and touches its own tiles on
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ..backend import Array
+from .compiled import inline, jit
 
 TILE = 4
 """Outputs along a side of a tile."""
 
 BLOCK = 96
 """Tiles of a block: 2 x 36 x 96 x 64 floats are 1.8 MB."""
-
-# Fused multiply-add only: sums keep their order and NaN stays NaN.
-_jit = njit(nogil=True, fastmath={"contract"}, cache=True)
-_inline = njit(nogil=True, fastmath={"contract"}, inline="always")
 
 P, Q = 11 / 16, 3 / 2
 _G = np.array(
@@ -52,7 +48,7 @@ _Q, _Q2, _Q3 = (np.float32(Q**n) for n in (1, 2, 3))
 _SUM, _PRODUCT = np.float32(P**2 + Q**2), np.float32(P**2 * Q**2)
 
 
-@_jit
+@jit
 def transform_kernels(W):  # type: ignore[no-untyped-def]
     """G W G' of kernels float32 (K, C, 3, 3), as float32 (36, C, K); computed in double."""
     K, C = W.shape[:2]
@@ -75,7 +71,7 @@ def transform_kernels(W):  # type: ignore[no-untyped-def]
     return U
 
 
-@_jit
+@jit
 def untransform_gradient(dU):  # type: ignore[no-untyped-def]
     """G' dU G, the gradient by kernels (K, C, 3, 3) from the one by their transform (36, C, K)."""
     C, K = dU.shape[1:]
@@ -106,7 +102,7 @@ def tiles(batch: int, height: int, width: int, dilation: int) -> Array:
     return np.stack(grid, axis=-1).reshape(-1, 3).astype(np.int64)
 
 
-@_inline
+@inline
 def _input_side(d0, d1, d2, d3, d4, d5, out, C):  # type: ignore[no-untyped-def]
     """Six vectors of a line of inputs times B."""
     for c in range(C):
@@ -122,7 +118,7 @@ def _input_side(d0, d1, d2, d3, d4, d5, out, C):  # type: ignore[no-untyped-def]
         out[5, c] = _PRODUCT * d1[c] - _SUM * d3[c] + d5[c]
 
 
-@_inline
+@inline
 def _transform_input(x, top, left, d, side, zero, V, t):  # type: ignore[no-untyped-def]
     """B' X B of the 6x6 inputs from (top, left), zero outside the image, into V[:, t]."""
     H, W, C = x.shape
@@ -149,7 +145,7 @@ def _transform_input(x, top, left, d, side, zero, V, t):  # type: ignore[no-unty
         )  # fmt: skip
 
 
-@_jit
+@jit
 def forward(x, U, bias, d, relu, places, out):  # type: ignore[no-untyped-def]
     """Write the outputs of the tiles at ``places`` into ``out`` (B, H, W, K).
 
@@ -173,7 +169,7 @@ def forward(x, U, bias, d, relu, places, out):  # type: ignore[no-untyped-def]
             _transform_output(M, t, side, bias, relu, out[image], top, left, d)
 
 
-@_inline
+@inline
 def _transform_output(M, t, side, bias, relu, out, top, left, d):  # type: ignore[no-untyped-def]
     """A' M A of tile t plus bias, rectified if wanted, into the 4x4 outputs from (top, left)."""
     H, W, K = out.shape
@@ -207,7 +203,7 @@ def _transform_output(M, t, side, bias, relu, out, top, left, d):  # type: ignor
                 out[top + i * d, left + j * d, c] = line[j, c]
 
 
-@_jit
+@jit
 def kernel_gradient(x, gy, d, places):  # type: ignore[no-untyped-def]
     """Gradient by the transformed kernels, (36, C, K), from the tiles at ``places``.
 
@@ -234,7 +230,7 @@ def kernel_gradient(x, gy, d, places):  # type: ignore[no-untyped-def]
     return total
 
 
-@_inline
+@inline
 def _transform_gradient(gy, top, left, d, side, M, t):  # type: ignore[no-untyped-def]
     """A gy A' of the 4x4 output gradients from (top, left), zero outside, into M[:, t]."""
     H, W, K = gy.shape
@@ -251,7 +247,7 @@ def _transform_gradient(gy, top, left, d, side, M, t):  # type: ignore[no-untype
         _gradient_side(side[0, i], side[1, i], side[2, i], side[3, i], M[6 * i : 6 * i + 6, t], K)
 
 
-@_inline
+@inline
 def _gradient_side(g0, g1, g2, g3, out, K):  # type: ignore[no-untyped-def]
     """Four vectors of a line of output gradients times A'."""
     for c in range(K):
@@ -265,57 +261,3 @@ def _gradient_side(g0, g1, g2, g3, out, K):  # type: ignore[no-untyped-def]
         out[3, c] = e + f
         out[4, c] = e - f
         out[5, c] = g3[c]
-
-
-@_jit
-def forward_direct(x, W, bias, d, relu, lines, out):  # type: ignore[no-untyped-def]
-    """:func:`forward` for few input channels, by its definition, on lines [first, last) of images.
-
-    W float32 (C, 9, K); lines int64 (N, 2): image and row.
-    """
-    _, H, width, C = x.shape
-    K = W.shape[2]
-    total = np.empty(K, np.float32)
-    near = np.empty(9, np.float32)
-    for n in range(len(lines)):
-        image, row = lines[n]
-        for column in range(width):
-            total[:] = bias
-            for c in range(C):
-                for tap in range(9):
-                    y, z = row + (tap // 3 - 1) * d, column + (tap % 3 - 1) * d
-                    inside = 0 <= y < H and 0 <= z < width
-                    near[tap] = x[image, y, z, c] if inside else _0
-                v0, v1, v2, v3, v4 = near[0], near[1], near[2], near[3], near[4]
-                v5, v6, v7, v8 = near[5], near[6], near[7], near[8]
-                w = W[c]
-                for k in range(K):
-                    upper = v0 * w[0, k] + v1 * w[1, k] + v2 * w[2, k]
-                    middle = v3 * w[3, k] + v4 * w[4, k] + v5 * w[5, k]
-                    lower = v6 * w[6, k] + v7 * w[7, k] + v8 * w[8, k]
-                    total[k] += upper + middle + lower
-            for k in range(K):
-                out[image, row, column, k] = max(total[k], _0) if relu else total[k]
-
-
-@_jit
-def kernel_gradient_direct(x, gy, d, lines):  # type: ignore[no-untyped-def]
-    """Gradient by kernels, float32 (3, 3, C, K), from lines of output gradients."""
-    _, H, width, C = x.shape
-    K = gy.shape[3]
-    total = np.zeros((3, 3, C, K), np.float32)
-    for n in range(len(lines)):
-        image, row = lines[n]
-        line = np.zeros((3, 3, C, K), np.float32)
-        for i in range(3):
-            y = row + (i - 1) * d
-            if y < 0 or y >= H:
-                continue
-            for j in range(3):
-                for column in range(max(0, (1 - j) * d), min(width, width + (1 - j) * d)):
-                    for c in range(C):
-                        value = x[image, y, column + (j - 1) * d, c]
-                        for k in range(K):
-                            line[i, j, c, k] += value * gy[image, row, column, k]
-        total += line
-    return total

@@ -26,8 +26,8 @@ def identity_kernel() -> Array:
 
 
 def _fft_shape(maps: Array, reach: int) -> tuple[int, int]:
-    """Smallest fast transform that holds the kernel and in which no tap wraps onto the map."""
-    height, width = (max(size + reach, 2 * reach + 1) for size in maps.shape[-2:])
+    """Smallest fast transform in which no tap wraps onto the map."""
+    height, width = (size + reach for size in maps.shape[-2:])
     return next_fast_len(height, real=True), next_fast_len(width, real=True)
 
 
