@@ -58,9 +58,11 @@ def photographs(folder: Path, count: int = 4, height: int = 24, width: int = 28)
     return folder
 
 
-def network(path: Path, variant: str = "plain", actions: int = 9, channels: int = 1) -> Path:
+def network(
+    path: Path, variant: str = "plain", actions: int = 9, channels: int = 1, *, seed: int = 0
+) -> Path:
     """Write an untrained network."""
-    model = PixelFCN(ModelConfig(variant, actions, channels), stream(0, "init"))
+    model = PixelFCN(ModelConfig(variant, actions, channels), stream(seed, "init"))
     save_network(network_arrays(model), path)
     return path
 

@@ -525,7 +525,7 @@ def test_experiment(program: Program, data: Path, tmp_path: Path) -> None:
 def test_experiment_with_weights_and_profile(
     program: Program, data: Path, weights: Path, tmp_path: Path
 ) -> None:
-    """Nothing is trained; the profile is part of the folder's name; auto is quick on a CPU."""
+    """Nothing is trained; the folder is named after the weights and their variant."""
     code, out, _ = program(
         *("experiment", experiment_file(tmp_path, data), "--runs", tmp_path / "runs"),
         *("--weights", weights, "--profile", "paper", "--device", "cpu"),
@@ -533,7 +533,7 @@ def test_experiment_with_weights_and_profile(
     assert code == 0
     assert "nothing was trained" in out
     (folder,) = (tmp_path / "runs").iterdir()
-    assert folder.name == "denoise-gaussian-sigma25-convgru-rmc-quick-paper-net"
+    assert folder.name == "denoise-gaussian-sigma25-plain-net"
 
 
 def test_mistakes_in_experiments(program: Program, data: Path, tmp_path: Path) -> None:

@@ -303,14 +303,14 @@ def test_given_weights_are_evaluated_only(tmp_path: Path, data: Path) -> None:
     weights = small.network(tmp_path / "mine.npz", "convgru")
     outcome, done = run(tmp_path, settings(data), weights=weights)
     assert done == [(f"evaluating {row}", 2) for row in ("none", "random", "convgru")]
-    assert outcome.folder == tmp_path / "denoise-gaussian-sigma25-plain-quick-mine"
+    assert outcome.folder == tmp_path / "denoise-gaussian-sigma25-convgru-mine"
     assert f"Weights: {weights}; nothing was trained." in outcome.text
     assert not (outcome.folder / "curves.png").exists()
     assert run(tmp_path, settings(data), weights=weights)[1] == []
     # The same name with another content is something else.
-    small.network(weights, "plain")
+    small.network(weights, "convgru", seed=1)
     _, done = run(tmp_path, settings(data), weights=weights)
-    assert done == [("evaluating plain", 2)]
+    assert done == [("evaluating convgru", 2)]
 
 
 def test_weights_that_cannot_be_used_are_noticed_first(tmp_path: Path, data: Path) -> None:

@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from .actions import ACTIONS, ActionSet
     from .agent import PixelwiseA2C, PixelwisePolicy
     from .env import PixelEnv
-    from .evaluate import evaluate, rollout
+    from .evaluate import rollout
     from .models.fcn import ModelConfig, PixelFCN
     from .tasks import TASKS, Task
-    from .train import train
     from .weights import load_network
 
 _compat.apply()
@@ -34,10 +33,8 @@ _HOMES = {
     "PixelwisePolicy": "agent",
     "TASKS": "tasks",
     "Task": "tasks",
-    "evaluate": "evaluate",
     "load_network": "weights",
     "rollout": "evaluate",
-    "train": "train",
 }
 
 __all__ = [
@@ -51,10 +48,8 @@ __all__ = [
     "PixelwisePolicy",
     "Task",
     "__version__",
-    "evaluate",
     "load_network",
     "rollout",
-    "train",
 ]
 
 

@@ -56,11 +56,11 @@ def open_images(config: Config, split: str) -> ImageSet:
     return open_dataset(getattr(config.data, split), split)
 
 
-def run_name(config: Config, preset: str) -> str:
-    """Folder name of a run: task, level, variant and preset."""
+def run_name(config: Config, origin: str) -> str:
+    """Folder name of a run: task, level, variant and origin (a preset, or the weights' name)."""
     env = make_env(config)
     level = f"{env.task.level_name}{level_of(config, env.task):g}"
-    return f"{config.task.name}-{level}-{config.network.variant}-{preset}"
+    return f"{config.task.name}-{level}-{config.network.variant}-{origin}"
 
 
 class Experiment:
@@ -108,9 +108,11 @@ class Experiment:
                 return Outcome(False, folder)
             weights = checkpoint
         else:
-            folder = self.root / f"{self.folder.name}-{weights.stem}"
             # Weights that cannot be used should not be noticed after the baselines only.
-            load_policy(self.config, weights, make_env(self.config), self.device)
+            policy = load_policy(self.config, weights, make_env(self.config), self.device)
+            variant = policy.model.config.variant
+            self.config = override(self.config, {"network.variant": variant})
+            folder = self.root / run_name(self.config, weights.stem)
         results = [
             self._evaluate(agent, weights if agent == "network" else None, test, folder)
             for agent in ("none", "random", "network")

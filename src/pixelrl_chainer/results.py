@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import resource
 import sys
@@ -146,6 +147,9 @@ def run_evaluation(
     count = min(len(images), config.eval.limit or len(images)) * len(config.eval.seeds)
     with device.use(), progress(count, f"evaluating {key}") as advance:
         scores = evaluate(actor, env, images, config.eval, level, device=device, advance=advance)
+    if agent == "network":
+        network = dataclasses.replace(config.network, variant=key)
+        config = dataclasses.replace(config, network=network)
     key += "+aug" if config.eval.augment else ""
     return {
         "task": env.task.name,

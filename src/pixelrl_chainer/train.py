@@ -259,9 +259,10 @@ def _batch_psnr(output: Array, clean: Array) -> float:
 
 
 def training_settings(config: Config) -> dict[str, Any]:
-    """The part of ``config`` that determines the weights, as nested dictionaries."""
+    """The part of ``config`` that decides which weights are kept, as nested dictionaries."""
     settings = config.to_dict()
-    del settings["eval"], settings["data"]["test"], settings["train"]["workers"]
+    del settings["data"]["test"], settings["train"]["workers"]
+    settings["eval"] = {"policy": config.eval.policy}
     return settings
 
 
