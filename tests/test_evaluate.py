@@ -246,6 +246,21 @@ def test_evaluate_several_seeds(env: PixelEnv, images: ImageSet) -> None:
     assert len(together["psnr"]["seeds"]) == 2
 
 
+def test_evaluate_gives_each_image_and_seed_its_own_stream(env: PixelEnv, images: ImageSet) -> None:
+    """So a score does not depend on what was evaluated before."""
+    drawn: list[float] = []
+
+    class Drawing(LocalAgents):
+        def act(self, obs: np.ndarray) -> np.ndarray:
+            drawn.append(self.rng.random())
+            return super().act(obs)
+
+    env.steps = 1
+    evaluate(Drawing(), env, images, EvalConfig(seeds=(0, 5), limit=2), 25.0)
+    expected = [stream(seed, "eval", index).random() for seed in (0, 5) for index in (0, 1)]
+    assert drawn == expected
+
+
 def test_evaluate_limit_takes_the_first(env: PixelEnv, images: ImageSet) -> None:
     """And an image's score does not depend on how many follow."""
     calls: list[None] = []

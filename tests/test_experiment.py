@@ -29,6 +29,7 @@ from pixelrl_chainer.experiment import (
 )
 from pixelrl_chainer.results import fingerprint
 from pixelrl_chainer.settings import Config
+from pixelrl_chainer.train import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +126,15 @@ def test_the_best_checkpoint_is_evaluated(finished: Any) -> None:
     scores = {r["episode"]: r["validation_psnr"] for r in log if "validation_psnr" in r}
     best = max(scores, key=lambda episode: scores[episode])
     assert Path(outcome.results[2]["weights"]).name == f"{best:06d}"
+
+
+def test_an_earlier_checkpoint_may_be_the_best(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([30.0, 20.0])
+    monkeypatch.setattr(Trainer, "validate", lambda self: next(scores))
+    outcome, _ = run(tmp_path, settings(data))
+    assert Path(outcome.results[2]["weights"]) == outcome.folder / "checkpoints" / "000002"
 
 
 def test_text(finished: Any) -> None:

@@ -20,6 +20,7 @@ import small
 from pixelrl_chainer.agent import PixelwiseA2C
 from pixelrl_chainer.config import build
 from pixelrl_chainer.datasets import ImageSet, open_dataset
+from pixelrl_chainer.degradations import gaussian_noise
 from pixelrl_chainer.env import make_env
 from pixelrl_chainer.errors import CheckpointError, ConfigError, DataError, TrainingError
 from pixelrl_chainer.evaluate import rollout
@@ -386,6 +387,26 @@ def test_unknown_task_and_level(tmp_path: Path, images: ImageSet) -> None:
         Trainer(small.config(task__name="paint"), images, tmp_path)
     with pytest.raises(ConfigError, match="a density of at most 1"):
         Trainer(small.config(task__name="denoise-saltpepper", task__level=25), images, tmp_path)
+
+
+def test_each_episode_has_its_own_noise(tmp_path: Path, images: ImageSet) -> None:
+    """A function of seed and episode alone; so is the batch that it is added to."""
+    trainer = Trainer(small.config(train__episodes=3, train__seed=4), images, tmp_path)
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+    reset = trainer.env.reset
+
+    def noting(corrupted: np.ndarray, clean: np.ndarray | None = None) -> np.ndarray:
+        if clean is not None:
+            seen.append((corrupted, clean))
+        return reset(corrupted, clean)
+
+    trainer.env.reset = noting  # type: ignore[method-assign]
+    trainer.run()
+    assert len(seen) == 3
+    for episode, (corrupted, clean) in enumerate(seen):
+        np.testing.assert_array_equal(clean, trainer.loader.batch(episode))
+        rng = stream(4, "corruption", episode)
+        np.testing.assert_array_equal(corrupted, gaussian_noise(clean, rng, 25.0))
 
 
 def test_validation_crops(tmp_path: Path, images: ImageSet) -> None:

@@ -41,7 +41,7 @@ PROFILES: dict[str, Overrides] = {
 PRESETS: dict[str, Overrides] = {
     "paper": {},
     "quick": {
-        "train.episodes": 240,
+        "train.episodes": 200,
         "train.batch_size": 8,
         "train.crop_size": 48,
         "train.init": "",
