@@ -533,7 +533,7 @@ def test_experiment_with_weights_and_profile(
     assert code == 0
     assert "nothing was trained" in out
     (folder,) = (tmp_path / "runs").iterdir()
-    assert folder.name == "denoise-gaussian-sigma25-plain-net"
+    assert folder.name == "denoise-gaussian-sigma25-convgru-net"
 
 
 def test_mistakes_in_experiments(program: Program, data: Path, tmp_path: Path) -> None:

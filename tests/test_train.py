@@ -44,6 +44,8 @@ from pixelrl_chainer.weights import load_network
 # Enough that a process can be stopped before it is through.
 LONG_CHANGES = {
     "network.variant": "convgru-rmc",
+    "task.steps": 2,
+    "train.batch_size": 1,
     "train.episodes": 16,
     "train.checkpoint_every": 4,
 }
@@ -435,6 +437,13 @@ def test_validate_is_the_greedy_policy(tmp_path: Path, images: ImageSet) -> None
     output = rollout(trainer.agent, trainer.env, corrupted).output
     expected = np.mean([psnr(o, c) for o, c in zip(output, clean, strict=True)])
     assert trainer.validate() == trainer.validate() == pytest.approx(expected, abs=1e-9)
+
+
+def test_validation_of_samples_draws_the_same_each_time(tmp_path: Path, images: ImageSet) -> None:
+    """Otherwise the best checkpoint would be the luckiest one."""
+    trainer = Trainer(small.config(eval__policy="sample"), images, tmp_path)
+    assert trainer.validate() == trainer.validate()
+    assert trainer.validate() != Trainer(small.config(), images, tmp_path).validate()
 
 
 def agent(t_max: int, updates: list[int], seed: int = 0) -> PixelwiseA2C:

@@ -17,7 +17,7 @@ from pixelrl_chainer.viz.palette import ACTION_COLORS, colors
 
 DENOISE = ACTIONS["denoise"]
 
-# Viénot, Brettel and Mollon's kind of simulation, in Machado's matrices of 2009 (full severity).
+# On linear RGB, at full severity: Machado, Oliveira and Fernandes, 2009.
 SIGHT = {
     "normal": np.eye(3),
     "deuteranopia": np.array(
@@ -38,10 +38,10 @@ SIGHT = {
 
 
 def decode(path: Path) -> np.ndarray:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    image = cv2.imread(str(path))
     assert image is not None
     assert min(image.shape[:2]) > 50
-    return image
+    return image[..., ::-1]
 
 
 def contains(image: np.ndarray, color: str) -> int:
