@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 # Workers of pytest-xdist share the cores; more threads would only wait for one another.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -12,6 +13,9 @@ from pathlib import Path
 import pytest
 
 import pixelrl_chainer  # noqa: F401  before any test module imports chainer
+
+# A shell starts background jobs with Ctrl-C ignored, which the programs under test would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 
