@@ -34,6 +34,13 @@ def replace_atomically(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def declared_members(path: Path) -> int:
+    """Number of members that the end record of a zip file declares, which readers do not check."""
+    data = path.read_bytes()
+    end = data.rindex(b"PK\5\6")
+    return int.from_bytes(data[end + 10 : end + 12], "little")
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write ``data`` as indented JSON, atomically; NaN and infinity become null."""
     with replace_atomically(path) as temporary:

@@ -19,7 +19,7 @@ from . import paper
 from ._compat import caffe_net
 from .backend import to_numpy
 from .errors import WeightsError, reason
-from .files import replace_atomically
+from .files import declared_members, replace_atomically
 from .models.fcn import VARIANTS, ModelConfig, PixelFCN
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
@@ -53,8 +53,7 @@ def unpack(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     Raises
     ------
     WeightsError
-        If the file is missing, is not an npz, is truncated or unpacks to more than
-        :data:`MAX_BYTES`.
+        If the file is missing, no npz, damaged, or unpacks to more than :data:`MAX_BYTES`.
     """
     if not path.is_file():
         raise WeightsError(f"{path}: expected a weight file, found none; see 'weights --help'")
@@ -63,6 +62,8 @@ def unpack(path: Path) -> dict[str, np.ndarray[Any, Any]]:
             size = sum(member.file_size for member in archive.infolist())
             if size > MAX_BYTES:
                 raise ValueError(f"it unpacks to {size} bytes, at most {MAX_BYTES} expected")
+            if len(archive.infolist()) != declared_members(path):
+                raise ValueError("its directory hides an array")
             if (damaged := archive.testzip()) is not None:
                 raise ValueError(f"wrong checksum of {damaged!r}")
         with np.load(path, allow_pickle=False) as file:
