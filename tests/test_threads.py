@@ -1,4 +1,4 @@
-"""Sharing work among threads: the cuts, the order, errors, BLAS, and processes that fork."""
+"""Sharing work among threads: the cuts, the order, errors, and processes that fork."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import platform
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from threadpoolctl import ThreadpoolController, threadpool_info
 
 from pixelrl_chainer.backend import Array
 from pixelrl_chainer.errors import ConfigError
@@ -98,65 +96,6 @@ def test_errors_reach_the_caller(environment: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="simulated"):
         share(fail, np.arange(4))
     assert share(len, np.arange(4)) == [2, 2]
-
-
-@pytest.fixture
-def two_blas_threads() -> Iterator[None]:
-    """Set by a thread that has ended: threadpoolctl lets no other thread change the number."""
-    controller = ThreadpoolController()
-    before = [library.num_threads for library in controller.lib_controllers]
-
-    def set_threads(numbers: list[int]) -> None:
-        for library, number in zip(controller.lib_controllers, numbers, strict=True):
-            library.set_num_threads(number)
-
-    for numbers in ([2] * len(before), before):
-        thread = threading.Thread(target=set_threads, args=(numbers,))
-        thread.start()
-        thread.join()
-        if numbers is not before:
-            yield
-
-
-def blas_threads() -> set[int]:
-    return {
-        library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"
-    }
-
-
-@pytest.mark.usefixtures("two_blas_threads")
-def test_blas_uses_one_thread_while_kernels_run(environment: pytest.MonkeyPatch) -> None:
-    use(2)
-    before = blas_threads()
-    assert share(lambda run: blas_threads(), np.arange(2)) == [{1}, {1}]
-    assert blas_threads() == before
-    with pytest.raises(ZeroDivisionError):
-        share(lambda run: 1 // 0, np.arange(2))
-    assert blas_threads() == before
-
-
-@pytest.mark.usefixtures("two_blas_threads")
-def test_kernels_of_several_callers_take_turns(environment: pytest.MonkeyPatch) -> None:
-    """From any thread BLAS uses one; behind the last caller, as many as before."""
-    use(1)
-    before = blas_threads()
-    running: list[int] = []
-    seen = []
-
-    def work(run: Array) -> None:
-        running.append(1)
-        time.sleep(0.01)
-        seen.append((len(running), blas_threads()))
-        running.pop()
-
-    share(work, np.arange(1))
-    callers = [threading.Thread(target=share, args=(work, np.arange(1))) for _ in range(4)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join(20)
-    assert seen == [(1, {1})] * 5
-    assert blas_threads() == before
 
 
 @pytest.mark.parametrize("inputs", [3, 16])

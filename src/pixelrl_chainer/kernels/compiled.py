@@ -7,8 +7,13 @@ from typing import Any
 
 from numba import njit
 
-# Fused multiply-add only: sums keep their order and NaN stays NaN.
-_OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}}
+# Fused multiply-add only: sums keep their order and NaN stays NaN. Division by zero gives infinity:
+# to ask for it would keep a loop from being computed in vectors.
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "fastmath": {"contract"},
+    "error_model": "numpy",
+}
 
 
 def jit(function: Callable[..., Any]) -> Any:

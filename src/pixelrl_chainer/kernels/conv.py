@@ -3,35 +3,45 @@
 Arrays have the shapes of Chainer, (B, C, H, W), but lie in memory with the channels last, and so do
 results; other layouts are copied. The arithmetic is that of Chainer's convolution up to rounding:
 Winograd's transforms cost about one decimal digit (3e-5 on outputs of size 6).
+
+An input may come as several arrays, which are taken as one with the channels of all. Convolving
+them together adds up their results before the last transform.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TypeAlias
 
 import chainer
 import numpy as np
 from chainer import functions as F
 
 from ..backend import Array
-from . import direct, winograd
+from . import direct, gates, winograd
 from .threads import share
+from .vectors import LANES
+
+Input: TypeAlias = Array | tuple[Array, ...]
 
 FEW_CHANNELS = 8
 """Below this many input channels the sum is computed by its definition, which is faster there."""
-
-LANES = 16
-"""Floats of the widest vector registers."""
 
 _tiles = lru_cache(maxsize=64)(winograd.tiles)
 
 
 def _wide(channels: int) -> int:
-    """Channels that are computed: a multiple of the vector registers, unless there are few."""
-    return channels if channels < FEW_CHANNELS else -(-channels // LANES) * LANES
+    """Least multiple of LANES that is not below ``channels``."""
+    return -(-channels // LANES) * LANES
 
 
-def _channels_last(x: Array) -> Array:
+def _together(x: Input) -> Array:
+    """All channels of an input in one array, contiguous (B, H, W, C)."""
+    joined = np.concatenate(x, axis=1) if isinstance(x, tuple) else x
+    return np.ascontiguousarray(joined.transpose(0, 2, 3, 1), dtype=np.float32)
+
+
+def channels_last(x: Array) -> Array:
     """(B, C, H, W) to contiguous (B, H, W, wide C), free for most results of this module."""
     pixels, channels = x.transpose(0, 2, 3, 1), x.shape[1]
     if _wide(channels) == channels:
@@ -39,6 +49,13 @@ def _channels_last(x: Array) -> Array:
     result = np.zeros((*pixels.shape[:3], _wide(channels)), np.float32)
     result[..., :channels] = pixels
     return result
+
+
+def _sources(x: Input) -> tuple[Array, ...]:
+    """Arrays of an input as :func:`channels_last` makes them; their channels follow one another."""
+    if isinstance(x, tuple) and all(part.shape[1] % LANES == 0 for part in x):
+        return tuple(map(channels_last, x))
+    return (channels_last(np.concatenate(x, axis=1) if isinstance(x, tuple) else x),)
 
 
 def _fill(array: Array, *shape: int) -> Array:
@@ -53,12 +70,12 @@ def _lines(batch: int, height: int) -> Array:
     return np.stack(np.divmod(np.arange(batch * height), height), axis=-1)
 
 
-def convolve(x: Array, W: Array, b: Array | None, dilation: int, relu: bool) -> Array:
+def convolve(x: Input, W: Array, b: Array | None, dilation: int, relu: bool) -> Array:
     """Cross-correlate ``x`` with dilated 3x3 kernels, zero padding = dilation, stride 1.
 
     Parameters
     ----------
-    x : numpy.ndarray, float32 (B, C, H, W)
+    x : numpy.ndarray, float32 (B, C, H, W), or tuple of such with C channels in all
     W : numpy.ndarray, float32 (K, C, 3, 3)
     b : numpy.ndarray or None, float32 (K,)
     dilation : int
@@ -74,16 +91,12 @@ def convolve(x: Array, W: Array, b: Array | None, dilation: int, relu: bool) -> 
     ValueError
         If the shapes do not fit together: compiled loops would read beyond the arrays.
     """
-    batch, channels, height, width = x.shape
-    bias = np.zeros(len(W), np.float32) if b is None else np.ascontiguousarray(b, np.float32)
-    if W.shape[1:] != (channels, 3, 3) or bias.shape != (len(W),):
-        raise ValueError(
-            f"kernels (K, {channels}, 3, 3) and biases (K,) expected for {channels} channels, "
-            f"found {W.shape} and {bias.shape}"
-        )
-    pixels = _channels_last(x)
     outputs = len(W)
+    bias = np.zeros(outputs, np.float32) if b is None else np.ascontiguousarray(b, np.float32)
+    channels = _check_shapes(x, W, bias)
+    batch, _, height, width = (x[0] if isinstance(x, tuple) else x).shape
     if channels < FEW_CHANNELS:
+        pixels = _together(x)
         result = np.empty((batch, height, width, outputs), np.float32)
         taps = np.ascontiguousarray(W.reshape(outputs, channels, 9).transpose(1, 2, 0), np.float32)
         share(
@@ -91,34 +104,68 @@ def convolve(x: Array, W: Array, b: Array | None, dilation: int, relu: bool) -> 
             _lines(batch, height),
         )
     else:
-        wide = -(-outputs // LANES) * LANES
+        sources, wide = _sources(x), _wide(outputs)
         result = np.empty((batch, height, width, wide), np.float32)
-        U = winograd.transform_kernels(_fill(W, wide, pixels.shape[3], 3, 3))
-        biases = _fill(bias, wide)
+        U = winograd.transform_kernels(_fill(W, wide, _wide(channels), 3, 3))
+        biases, floor = _fill(bias, wide), np.float32(0 if relu else -np.inf)
         share(
-            lambda places: winograd.forward(pixels, U, biases, dilation, relu, places, result),
+            lambda places: winograd.forward(sources, U, biases, dilation, floor, places, result),
             _tiles(batch, height, width, dilation),
         )
     return result[..., :outputs].transpose(0, 3, 1, 2)
 
 
-def weight_gradient(x: Array, gy: Array, dilation: int) -> Array:
-    """Gradient of :func:`convolve` by ``W``: (K, C, 3, 3) from x (B, C, H, W), gy (B, K, H, W)."""
-    batch, channels, height, width = x.shape
-    pixels, gradient = _channels_last(x), _channels_last(gy)
+def _check_shapes(x: Input, W: Array, bias: Array) -> int:
+    """Channels of the input, or ValueError if the arrays of :func:`convolve` do not fit."""
+    shapes = [part.shape for part in (x if isinstance(x, tuple) else (x,))]
+    channels: int = sum(shape[1] for shape in shapes)
+    if W.shape[1:] != (channels, 3, 3) or bias.shape != (len(W),):
+        raise ValueError(
+            f"kernels (K, {channels}, 3, 3) and biases (K,) expected for {channels} channels, "
+            f"found {W.shape} and {bias.shape}"
+        )
+    if any(shape[::2] != shapes[0][::2] or shape[3] != shapes[0][3] for shape in shapes):
+        raise ValueError(f"inputs of one batch, height and width expected, found {shapes}")
+    return channels
+
+
+def weight_gradient(x: Input, gy: Array, dilation: int) -> Array:
+    """Gradient of :func:`convolve` by ``W``: (K, C, 3, 3) from its ``x`` and gy (B, K, H, W)."""
+    channels = sum(part.shape[1] for part in (x if isinstance(x, tuple) else (x,)))
+    batch, _, height, width = gy.shape
     if channels < FEW_CHANNELS:
+        pixels, gradient = _together(x), _together(gy)
         taps = share(
             lambda lines: direct.kernel_gradient(pixels, gradient, dilation, lines),
             _lines(batch, height),
         )
         total = sum(taps).transpose(3, 2, 0, 1)
     else:
+        sources, gradient = _sources(x), channels_last(gy)
         parts = share(
-            lambda places: winograd.kernel_gradient(pixels, gradient, dilation, places),
+            lambda places: winograd.kernel_gradient(sources, gradient, dilation, places),
             _tiles(batch, height, width, dilation),
         )
         total = winograd.untransform_gradient(sum(parts))
     return np.ascontiguousarray(total[: gy.shape[1], :channels])
+
+
+def input_gradient(gy: Input, W: Array, dilation: int) -> Array:
+    """Gradient of :func:`convolve` by ``x``, (B, C, H, W), from gy (B, K, H, W) and ``W``."""
+    return convolve(gy, W[:, :, ::-1, ::-1].transpose(1, 0, 2, 3), None, dilation, relu=False)
+
+
+def _rectifier_gradient(gy: Array, y: Array) -> tuple[Array, Array]:
+    """Gradient before a rectifier with result ``y``, and its sum a channel."""
+    gradient, result = channels_last(gy), channels_last(y)
+    found = np.empty_like(gradient)
+    pixels = [array.reshape(-1, gradient.shape[3]) for array in (gradient, result, found)]
+    totals = share(
+        lambda part: gates.rectifier_gradient(*(p[part.start : part.stop] for p in pixels)),
+        range(len(pixels[0])),
+    )
+    K = gy.shape[1]
+    return found[..., :K].transpose(0, 3, 1, 2), sum(totals)[:K].astype(np.float32)
 
 
 class _DilatedConvolution(chainer.FunctionNode):
@@ -142,16 +189,15 @@ class _DilatedConvolution(chainer.FunctionNode):
     ) -> tuple[chainer.Variable | None, ...]:
         x, W = (variable.array for variable in self.get_retained_inputs())
         gy = grad_outputs[0].array
-        if self.relu:
-            gy = gy * (self.get_retained_outputs()[0].array > 0)
         found: dict[int, Array] = {}
+        if self.relu:
+            gy, found[2] = _rectifier_gradient(gy, self.get_retained_outputs()[0].array)
+        elif 2 in indexes:
+            found[2] = gy.sum(axis=(0, 2, 3), dtype=np.float64).astype(np.float32)
         if 0 in indexes:
-            mirrored = W[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
-            found[0] = convolve(gy, mirrored, None, self.dilation, relu=False)
+            found[0] = input_gradient(gy, W, self.dilation)
         if 1 in indexes:
             found[1] = weight_gradient(x, gy, self.dilation)
-        if 2 in indexes:
-            found[2] = gy.sum(axis=(0, 2, 3))
         return tuple(chainer.Variable(found[i]) for i in indexes)
 
 

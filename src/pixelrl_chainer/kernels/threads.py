@@ -1,8 +1,7 @@
-"""Threads and memory for the CPU kernels: ours share the work, BLAS uses one for each of them.
+"""Threads and memory of the CPU kernels.
 
-BLAS libraries split every product among their own threads, which wait actively for one another; for
-the small products of a convolution that costs more than it gains, above all when another process
-wants a core.
+The kernels use no BLAS: its threads wait actively for one another, which costs more than it gains
+for the small products of a convolution, above all when another process wants a core.
 """
 
 from __future__ import annotations
@@ -10,15 +9,11 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from threadpoolctl import ThreadpoolController
-
-from ..backend import Array
 from ..errors import ConfigError
 
 R = TypeVar("R")
@@ -73,23 +68,12 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(thread_count(), thread_name_prefix="kernels")
 
 
-@cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-_turn = threading.Lock()
-"""Kernels of several callers take turns: each uses all threads, and the limit of BLAS is one."""
-
 if hasattr(os, "register_at_fork"):
     # A child inherits the pool, but not its threads, for which it would wait for ever.
-    os.register_at_fork(
-        before=_turn.acquire, after_in_parent=_turn.release, after_in_child=_turn.release
-    )
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def share(work: Callable[[Array], R], items: Array) -> list[R]:
+def share(work: Callable[[Any], R], items: Sequence[Any]) -> list[R]:
     """Cut ``items`` into one run for each thread; return what ``work`` makes of each, in order.
 
     The cuts depend on the number of threads alone, so a sum of the results is reproducible.
@@ -98,5 +82,4 @@ def share(work: Callable[[Array], R], items: Array) -> list[R]:
     count = max(1, min(thread_count(), len(items)))
     cuts = [len(items) * i // count for i in range(count + 1)]
     runs = [items[first:last] for first, last in zip(cuts[:-1], cuts[1:], strict=True)]
-    with _turn, _blas().limit(limits=1, user_api="blas"):
-        return [work(runs[0])] if count == 1 else list(_pool().map(work, runs))
+    return [work(runs[0])] if count == 1 else list(_pool().map(work, runs))

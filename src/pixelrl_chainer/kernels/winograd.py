@@ -10,7 +10,8 @@ The transforms interpolate at 0, P, -P, Q, -Q and infinity. The usual P = 1, Q =
 rounding error of the values here, which were found by a search and are exact in binary.
 
 A block of tiles passes through both transforms and the products while it is in the second-level
-cache. Every function releases the interpreter lock and touches its own tiles only.
+cache. Every function releases the interpreter lock and touches its own tiles only. Channels are
+multiples of LANES.
 """
 
 from __future__ import annotations
@@ -18,15 +19,53 @@ from __future__ import annotations
 import numpy as np
 
 from ..backend import Array
-from .compiled import inline, jit
+from .compiled import jit
+from .vectors import LANES, ROWS, WIDE, linear, product
 
 TILE = 4
 """Outputs along a side of a tile."""
 
-BLOCK = 96
-"""Tiles of a block: 2 x 36 x 96 x 64 floats are 1.8 MB."""
+BLOCK = 16384
+"""Tiles of a block times channels read and written: 128 tiles of 64 and 64, 2.4 MB of products."""
 
 P, Q = 11 / 16, 3 / 2
+
+_PAIRS = (
+    (1, 0, 0, 0, 0, 0),
+    (0, 1, 1, 0, 0, 0),
+    (0, 1, -1, 0, 0, 0),
+    (0, 0, 0, 1, 1, 0),
+    (0, 0, 0, 1, -1, 0),
+    (0, 0, 0, 0, 0, 1),
+)
+"""Sum and difference of the even and the odd part, for the points P and -P, Q and -Q."""
+
+_input_side = linear(
+    (
+        (P**2 * Q**2, 0, -(P**2) - Q**2, 0, 1, 0),
+        (0, 0, -(Q**2), 0, 1, 0),
+        (0, -P * Q**2, 0, P, 0, 0),
+        (0, 0, -(P**2), 0, 1, 0),
+        (0, -(P**2) * Q, 0, Q, 0, 0),
+        (0, P**2 * Q**2, 0, -(P**2) - Q**2, 0, 1),
+    ),
+    _PAIRS,
+)
+"""B' times a line of six inputs."""
+
+_A = (
+    (1, 1, 0, 1, 0, 0),
+    (0, 0, P, 0, Q, 0),
+    (0, P**2, 0, Q**2, 0, 0),
+    (0, 0, P**3, 0, Q**3, 1),
+)
+_output_side = linear(_PAIRS, _A)
+"""A' times a line of six products."""
+_last_side = linear(_PAIRS, _A, biased=True)
+"""The same with bias and floor."""
+_gradient_side = linear(tuple(zip(*_A, strict=True)), _PAIRS)
+"""A times a line of four output gradients."""
+
 _G = np.array(
     [
         np.array([1, p, p * p]) / norm
@@ -42,222 +81,208 @@ _G = np.array(
 )
 """Transform of kernels: a polynomial's values at the points, over the norms of the others."""
 
-_0 = np.float32(0)
-_P, _P2, _P3 = (np.float32(P**n) for n in (1, 2, 3))
-_Q, _Q2, _Q3 = (np.float32(Q**n) for n in (1, 2, 3))
-_SUM, _PRODUCT = np.float32(P**2 + Q**2), np.float32(P**2 * Q**2)
+_GG = np.kron(_G, _G)
+
+_wide_product, _product = product(WIDE), product(LANES)
 
 
 @jit
-def transform_kernels(W):  # type: ignore[no-untyped-def]
+def _apply(matrix, vectors):  # type: ignore[no-untyped-def]
+    """A small matrix times (n, length) vectors, computed in double, returned as float32.
+
+    BLAS would do it with threads that then wait actively, on the cores that the loops want.
+    """
+    result = np.zeros((len(matrix), vectors.shape[1]))
+    for i in range(len(matrix)):
+        for j in range(len(vectors)):
+            weight = matrix[i, j]
+            for n in range(vectors.shape[1]):
+                result[i, n] += weight * vectors[j, n]
+    return result.astype(np.float32)
+
+
+def transform_kernels(W: Array) -> Array:
     """G W G' of kernels float32 (K, C, 3, 3), as float32 (36, C, K); computed in double."""
     K, C = W.shape[:2]
-    U = np.empty((36, C, K), np.float32)
-    half = np.empty((6, 3))
-    for k in range(K):
-        for c in range(C):
-            for i in range(6):
-                for j in range(3):
-                    half[i, j] = (
-                        _G[i, 0] * W[k, c, 0, j]
-                        + _G[i, 1] * W[k, c, 1, j]
-                        + _G[i, 2] * W[k, c, 2, j]
-                    )
-            for i in range(6):
-                for j in range(6):
-                    U[6 * i + j, c, k] = (
-                        half[i, 0] * _G[j, 0] + half[i, 1] * _G[j, 1] + half[i, 2] * _G[j, 2]
-                    )
-    return U
+    return _apply(_GG, W.transpose(2, 3, 1, 0).reshape(9, C * K)).reshape(36, C, K)
 
 
-@jit
-def untransform_gradient(dU):  # type: ignore[no-untyped-def]
+def untransform_gradient(dU: Array) -> Array:
     """G' dU G, the gradient by kernels (K, C, 3, 3) from the one by their transform (36, C, K)."""
     C, K = dU.shape[1:]
-    gW = np.zeros((K, C, 3, 3), np.float32)
-    for k in range(K):
-        for c in range(C):
-            for i in range(3):
-                for j in range(3):
-                    total = 0.0
-                    for a in range(6):
-                        for b in range(6):
-                            total += _G[a, i] * _G[b, j] * dU[6 * a + b, c, k]
-                    gW[k, c, i, j] = total
-    return gW
+    taps = _apply(np.ascontiguousarray(_GG.T), dU.reshape(36, C * K))
+    return taps.reshape(3, 3, C, K).transpose(3, 2, 0, 1)
 
 
 def tiles(batch: int, height: int, width: int, dilation: int) -> Array:
     """Image, row and column of the first output of every tile, int64 (N, 3)."""
 
     def starts(size: int) -> list[int]:
-        return [
-            start
-            for phase in range(min(dilation, size))
-            for start in range(phase, size, TILE * dilation)
-        ]
+        """Ascending, so that tiles which are computed together share their pixels in the cache."""
+        return [start for start in range(size) if start % (TILE * dilation) < dilation]
 
     grid = np.meshgrid(np.arange(batch), starts(height), starts(width), indexing="ij")
     return np.stack(grid, axis=-1).reshape(-1, 3).astype(np.int64)
 
 
-@inline
-def _input_side(d0, d1, d2, d3, d4, d5, out, C):  # type: ignore[no-untyped-def]
-    """Six vectors of a line of inputs times B."""
-    for c in range(C):
-        a = d4[c] - _Q2 * d2[c]
-        b = _P * (d3[c] - _Q2 * d1[c])
-        e = d4[c] - _P2 * d2[c]
-        f = _Q * (d3[c] - _P2 * d1[c])
-        out[0, c] = _PRODUCT * d0[c] - _SUM * d2[c] + d4[c]
-        out[1, c] = a + b
-        out[2, c] = a - b
-        out[3, c] = e + f
-        out[4, c] = e - f
-        out[5, c] = _PRODUCT * d1[c] - _SUM * d3[c] + d5[c]
-
-
-@inline
-def _transform_input(x, top, left, d, side, zero, V, t):  # type: ignore[no-untyped-def]
-    """B' X B of the 6x6 inputs from (top, left), zero outside the image, into V[:, t]."""
-    H, W, C = x.shape
-    for j in range(6):
-        column = left + j * d
-        if column < 0 or column >= W:
-            side[j, :, :C] = _0
-            continue
-        rows = (top, top + d, top + 2 * d, top + 3 * d, top + 4 * d, top + 5 * d)
-        _input_side(
-            x[rows[0], column] if 0 <= rows[0] < H else zero,
-            x[rows[1], column] if 0 <= rows[1] < H else zero,
-            x[rows[2], column] if 0 <= rows[2] < H else zero,
-            x[rows[3], column] if 0 <= rows[3] < H else zero,
-            x[rows[4], column] if 0 <= rows[4] < H else zero,
-            x[rows[5], column] if 0 <= rows[5] < H else zero,
-            side[j],
-            C,
-        )
-    for i in range(6):
-        _input_side(
-            side[0, i], side[1, i], side[2, i], side[3, i], side[4, i], side[5, i],
-            V[6 * i : 6 * i + 6, t], C,
-        )  # fmt: skip
-
-
 @jit
-def forward(x, U, bias, d, relu, places, out):  # type: ignore[no-untyped-def]
-    """Write the outputs of the tiles at ``places`` into ``out`` (B, H, W, K).
+def _square(x, image, top, left, d, size, patch):  # type: ignore[no-untyped-def]
+    """Where ``size`` x ``size`` pixels, d apart, lie: vector, first place, step down, step right.
 
-    x float32 (B, H, W, C); U float32 (36, C, K); bias float32 (K,); d dilation; relu bool.
+    Near the border that is ``patch``, with zeros for the pixels that are outside the image.
     """
     _, H, W, C = x.shape
-    K = U.shape[2]
-    V = np.empty((36, BLOCK, C), np.float32)
-    M = np.empty((36, BLOCK, K), np.float32)
-    side = np.empty((6, 6, max(C, K)), np.float32)
-    zero = np.zeros(C, np.float32)
-    for start in range(0, len(places), BLOCK):
-        count = min(BLOCK, len(places) - start)
-        for t in range(count):
-            image, top, left = places[start + t]
-            _transform_input(x[image], top - d, left - d, d, side, zero, V, t)
-        for k in range(36):
-            np.dot(V[k, :count], U[k], M[k, :count])
-        for t in range(count):
-            image, top, left = places[start + t]
-            _transform_output(M, t, side, bias, relu, out[image], top, left, d)
-
-
-@inline
-def _transform_output(M, t, side, bias, relu, out, top, left, d):  # type: ignore[no-untyped-def]
-    """A' M A of tile t plus bias, rectified if wanted, into the 4x4 outputs from (top, left)."""
-    H, W, K = out.shape
-    for j in range(6):
-        for c in range(K):
-            a = M[6 + j, t, c] + M[12 + j, t, c]
-            b = M[6 + j, t, c] - M[12 + j, t, c]
-            e = M[18 + j, t, c] + M[24 + j, t, c]
-            f = M[18 + j, t, c] - M[24 + j, t, c]
-            side[0, j, c] = M[j, t, c] + a + e
-            side[1, j, c] = _P * b + _Q * f
-            side[2, j, c] = _P2 * a + _Q2 * e
-            side[3, j, c] = _P3 * b + _Q3 * f + M[30 + j, t, c]
-    for i in range(min(4, -(-(H - top) // d))):
-        line = side[i]
-        for c in range(K):
-            a = line[1, c] + line[2, c]
-            b = line[1, c] - line[2, c]
-            e = line[3, c] + line[4, c]
-            f = line[3, c] - line[4, c]
-            first = line[0, c] + a + e + bias[c]
-            last = _P3 * b + _Q3 * f + line[5, c] + bias[c]
-            b = _P * b + _Q * f + bias[c]
-            a = _P2 * a + _Q2 * e + bias[c]
-            line[0, c] = max(first, _0) if relu else first
-            line[1, c] = max(b, _0) if relu else b
-            line[2, c] = max(a, _0) if relu else a
-            line[3, c] = max(last, _0) if relu else last
-        for j in range(min(4, -(-(W - left) // d))):
-            for c in range(K):
-                out[top + i * d, left + j * d, c] = line[j, c]
+    reach = (size - 1) * d
+    if top >= 0 and left >= 0 and top + reach < H and left + reach < W:
+        return x.reshape(-1), ((image * H + top) * W + left) * C, d * W * C, d * C
+    for i in range(size):
+        row = top + i * d
+        for j in range(size):
+            column = left + j * d
+            place = (i * size + j) * C
+            if 0 <= row < H and 0 <= column < W:
+                patch[place : place + C] = x[image, row, column]
+            else:
+                patch[place : place + C] = 0
+    return patch, 0, size * C, C
 
 
 @jit
-def kernel_gradient(x, gy, d, places):  # type: ignore[no-untyped-def]
+def _transform_inputs(sources, places, d, patch, side, V):  # type: ignore[no-untyped-def]
+    """B' X B of the tiles at ``places``: tile t of all ``sources`` into V[:, t]."""
+    flat = V.reshape(-1)
+    rows, channels = V.shape[1:]
+    for t in range(len(places)):
+        image, top, left = places[t]
+        target = t * channels
+        for n in range(len(sources)):
+            x = sources[n]
+            source, first, down, right = _square(x, image, top - d, left - d, d, 6, patch)
+            for c in range(0, x.shape[3], LANES):
+                for j in range(6):
+                    _input_side(source, first + j * right + c, down, side, 6 * j * LANES, LANES)
+                for i in range(6):
+                    _input_side(
+                        side, i * LANES, 6 * LANES,
+                        flat, target + 6 * i * rows * channels + c, rows * channels,
+                    )  # fmt: skip
+            target += x.shape[3]
+
+
+@jit
+def _transform_outputs(M, places, d, patch, side, bias, floor, out):  # type: ignore[no-untyped-def]
+    """max(A' M A + bias, floor) of every M[:, t] into the 4x4 outputs of its tile."""
+    flat = M.reshape(-1)
+    rows, K = M.shape[1:]
+    _, H, W, _ = out.shape
+    for t in range(len(places)):
+        image, top, left = places[t]
+        target, first, down, right = patch, 0, 4 * K, K
+        inside = top + 3 * d < H and left + 3 * d < W
+        if inside:
+            target = out.reshape(-1)
+            first, down, right = ((image * H + top) * W + left) * K, d * W * K, d * K
+        for c in range(0, K, LANES):
+            for j in range(6):
+                _output_side(flat, (j * rows + t) * K + c, 6 * rows * K, side, j * LANES, 6 * LANES)
+            for i in range(4):
+                _last_side(
+                    side, 6 * i * LANES, LANES, target, first + i * down + c, right, bias, c, floor
+                )
+        if not inside:
+            for i in range(4):
+                for j in range(4):
+                    row, column = top + i * d, left + j * d
+                    if row < H and column < W:
+                        place = (i * 4 + j) * K
+                        out[image, row, column] = patch[place : place + K]
+
+
+@jit
+def _transform_gradients(gy, places, d, patch, side, M):  # type: ignore[no-untyped-def]
+    """A gy A' of the 4x4 output gradients of every tile t into M[:, t]."""
+    flat = M.reshape(-1)
+    rows, K = M.shape[1:]
+    for t in range(len(places)):
+        image, top, left = places[t]
+        source, first, down, right = _square(gy, image, top, left, d, 4, patch)
+        for c in range(0, K, LANES):
+            for j in range(4):
+                _gradient_side(source, first + j * right + c, down, side, 6 * j * LANES, LANES)
+            for i in range(6):
+                _gradient_side(
+                    side, i * LANES, 6 * LANES, flat, (6 * i * rows + t) * K + c, rows * K
+                )
+
+
+@jit
+def _block(C, K):  # type: ignore[no-untyped-def]
+    """Tiles of a block, and buffers for it: inputs, products, a patch and a side of a tile.
+
+    The buffers have a row more than tiles: rows at multiples of a page would share cache lines.
+    """
+    tiles = max(BLOCK // (C + K) // ROWS, 1) * ROWS
+    V = np.zeros((36, tiles + 1, C), np.float32)
+    M = np.zeros((36, tiles + 1, K), np.float32)
+    return tiles, V, M, np.empty(36 * max(C, K), np.float32), np.empty(36 * LANES, np.float32)
+
+
+@jit
+def _multiply(a, first, rows, down, along, b, start, count, columns, out, place):  # type: ignore[no-untyped-def]
+    """Product of (rows, count) and (count, columns); see :func:`vectors.product` for the places."""
+    wide = columns - columns % WIDE
+    for column in range(0, wide, WIDE):
+        for row in range(0, rows, ROWS):
+            _wide_product(
+                a, first + row * down, down, along, b, start + column, columns,
+                out, place + row * columns + column, columns, count,
+            )  # fmt: skip
+    for column in range(wide, columns, LANES):
+        for row in range(0, rows, ROWS):
+            _product(
+                a, first + row * down, down, along, b, start + column, columns,
+                out, place + row * columns + column, columns, count,
+            )  # fmt: skip
+
+
+@jit
+def forward(sources, U, bias, d, floor, places, out):  # type: ignore[no-untyped-def]
+    """Write the outputs of the tiles at ``places`` into ``out`` (B, H, W, K).
+
+    sources tuple of float32 (B, H, W, C_n), the channels of the input one after the other; U
+    float32 (36, C, K); bias float32 (K,); d dilation; floor float32, below which no output is.
+    """
+    C, K = U.shape[1:]
+    tiles, V, M, patch, side = _block(C, K)
+    v, u, m = V.reshape(-1), U.reshape(-1), M.reshape(-1)
+    rows = tiles + 1
+    for start in range(0, len(places), tiles):
+        block = places[start : start + tiles]
+        _transform_inputs(sources, block, d, patch, side, V)
+        for k in range(36):
+            _multiply(v, k * rows * C, len(block), C, 1, u, k * C * K, C, K, m, k * rows * K)
+        _transform_outputs(M, block, d, patch, side, bias, floor, out)
+
+
+@jit
+def kernel_gradient(sources, gy, d, places):  # type: ignore[no-untyped-def]
     """Gradient by the transformed kernels, (36, C, K), from the tiles at ``places``.
 
-    x float32 (B, H, W, C); gy float32 (B, H, W, K).
+    sources as in :func:`forward`; gy float32 (B, H, W, K).
     """
-    C, K = x.shape[3], gy.shape[3]
-    V = np.empty((36, BLOCK, C), np.float32)
-    M = np.empty((36, BLOCK, K), np.float32)
-    side = np.empty((6, 6, max(C, K)), np.float32)
-    zero = np.zeros(C, np.float32)
+    C, K = 0, gy.shape[3]
+    for n in range(len(sources)):
+        C += sources[n].shape[3]
+    tiles, V, M, patch, side = _block(C, K)
+    v, m = V.reshape(-1), M.reshape(-1)
+    rows = tiles + 1
     total = np.zeros((36, C, K), np.float32)
-    part = np.empty((C, K), np.float32)
-    for start in range(0, len(places), BLOCK):
-        count = min(BLOCK, len(places) - start)
-        for t in range(count):
-            image, top, left = places[start + t]
-            _transform_input(x[image], top - d, left - d, d, side, zero, V, t)
-            _transform_gradient(gy[image], top, left, d, side, M, t)
+    part = np.empty(C * K, np.float32)
+    for start in range(0, len(places), tiles):
+        block = places[start : start + tiles]
+        _transform_inputs(sources, block, d, patch, side, V)
+        _transform_gradients(gy, block, d, patch, side, M)
         for k in range(36):
-            np.dot(V[k, :count].T, M[k, :count], part)
-            for c in range(C):
-                for q in range(K):
-                    total[k, c, q] += part[c, q]
+            _multiply(v, k * rows * C, C, 1, C, m, k * rows * K, len(block), K, part, 0)
+            total[k] += part.reshape(C, K)
     return total
-
-
-@inline
-def _transform_gradient(gy, top, left, d, side, M, t):  # type: ignore[no-untyped-def]
-    """A gy A' of the 4x4 output gradients from (top, left), zero outside, into M[:, t]."""
-    H, W, K = gy.shape
-    for j in range(4):
-        column = left + j * d
-        for i in range(4):
-            row = top + i * d
-            inside = row < H and column < W
-            for c in range(K):
-                side[5, i, c] = gy[row, column, c] if inside else _0
-        line = side[5]
-        _gradient_side(line[0], line[1], line[2], line[3], side[j], K)
-    for i in range(6):
-        _gradient_side(side[0, i], side[1, i], side[2, i], side[3, i], M[6 * i : 6 * i + 6, t], K)
-
-
-@inline
-def _gradient_side(g0, g1, g2, g3, out, K):  # type: ignore[no-untyped-def]
-    """Four vectors of a line of output gradients times A'."""
-    for c in range(K):
-        a = g0[c] + _P2 * g2[c]
-        b = _P * g1[c] + _P3 * g3[c]
-        e = g0[c] + _Q2 * g2[c]
-        f = _Q * g1[c] + _Q3 * g3[c]
-        out[0, c] = g0[c]
-        out[1, c] = a + b
-        out[2, c] = a - b
-        out[3, c] = e + f
-        out[4, c] = e - f
-        out[5, c] = g3[c]

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import chainer
+import numpy as np
 from chainer import functions as F
 from chainer import initializers
 
 from ..backend import Array
 from ..kernels.conv import dilated_convolution
+from ..kernels.gru import ConvGRU, ConvGRUStart
+from ..kernels.vectors import LANES
 
 Initializer: TypeAlias = chainer.initializer.Initializer
 
@@ -117,6 +120,11 @@ def conv_gru(
     chainer.Variable, float32 (B, K, H, W)
         Next hidden map.
     """
+    if isinstance(x.array, np.ndarray) and not W[0].stock and x.shape[1] % LANES == 0:
+        if h is None:
+            return ConvGRUStart().apply((x, W[0].W, W[2].W))[0]
+        pairs = (kernel for links in zip(W, U, strict=True) for kernel in links)
+        return ConvGRU().apply((x, h, *(link.W for link in pairs)))[0]
     if h is None:
         return F.sigmoid(W[0](x)) * F.tanh(W[2](x))
     z = F.sigmoid(W[0](x) + U[0](h))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import chainer
 import numpy as np
+from chainer import functions as F
 from chainer import initializers
 from chainerrl.agents.a3c import A3CModel
 from chainerrl.recurrent import Recurrent
@@ -107,7 +110,9 @@ class PixelFCN(chainer.Chain, A3CModel, Recurrent):
 
     def trunk(self, observations: Array) -> chainer.Variable:
         """Features shared by both branches: (B, C, H, W) -> (B, 64, H, W)."""
-        return self.diconv4(self.diconv3(self.diconv2(self.conv1(observations))))
+        return self._without_keeping(
+            lambda x: self.diconv4(self.diconv3(self.diconv2(self.conv1(x)))), observations
+        )
 
     def policy_branch(self, features: chainer.Variable) -> chainer.Variable:
         """Logits (B, A, H, W) of trunk ``features``; advances the hidden map."""
@@ -125,7 +130,19 @@ class PixelFCN(chainer.Chain, A3CModel, Recurrent):
 
     def value_branch(self, features: chainer.Variable) -> chainer.Variable:
         """Value maps (B, 1, H, W) of trunk ``features``."""
-        return self.conv7_V(self.diconv6_V(self.diconv5_V(features)))
+        return self._without_keeping(
+            lambda x: self.conv7_V(self.diconv6_V(self.diconv5_V(x))), features
+        )
+
+    def _without_keeping(
+        self, layers: Callable[[Array | chainer.Variable], chainer.Variable], x: Any
+    ) -> chainer.Variable:
+        """Apply ``layers``; where our CPU kernels do, a gradient computes their maps anew.
+
+        That is a seventh of the convolutions of an episode more, and saves half of its memory.
+        """
+        on_cpu = isinstance(x.array if isinstance(x, chainer.Variable) else x, np.ndarray)
+        return F.forget(layers, x) if on_cpu and not self.conv1.stock else layers(x)
 
     def pi(self, observations: Array) -> PixelwiseCategorical:
         """Policy of every pixel without the value branch; advances the hidden map.
