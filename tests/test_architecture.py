@@ -34,7 +34,7 @@ NETWORK_SIDE = {
 }
 """What learns: knows no environment."""
 
-COMMAND_LINE = {"cli", "cli_data", "cli_run", "__main__"}
+COMMAND_LINE = {"cli", "cli_data", "cli_options", "cli_run", "__main__"}
 LOOP = {"train", "evaluate", "results", "report", "apply", "experiment", "progress", "interrupt"}
 CHAINER = {"chainer", "chainerrl"}
 

@@ -26,6 +26,7 @@ def result(row: str, psnr: float, published: float | None, *reasons: str) -> dic
     return {
         "task": "denoise-gaussian",
         "row": row,
+        "shipped": False,
         "level": {"sigma": 25.0},
         "psnr": {"mean": psnr, "std": 1.5, "seeds": [psnr, psnr], "std_over_seeds": 0.0},
         "ssim": {"mean": 0.61239, "std": 0.05, "seeds": [0.6, 0.62], "std_over_seeds": 0.01},
@@ -51,6 +52,10 @@ def test_table_golden() -> None:
 | PixelRL, plain, augmented | 28.000 ± 1.500 | 0.6124 ± 0.0500 | –     | –            | 1.50    |
 """
     assert table(results) == expected.strip()
+
+
+def test_shipped_weights_are_named() -> None:
+    assert label({"row": "convgru+aug", "shipped": True}).endswith(", augmented, shipped weights")
 
 
 def test_scores_that_do_not_exist() -> None:

@@ -3,85 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from .cli import EXIT_FAILURE, EXIT_INTERRUPTED, PATH, cli, emit, json_option
+from .cli_options import (
+    Command,
+    common_options,
+    conv_option,
+    make_config,
+    profile_option,
+    task_options,
+    variant_option,
+    weights_option,
+)
 from .errors import PixelRLError
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Command(click.Command):
-    """A command whose option ``--seeds`` takes several values: ``--seeds 0 1 2``."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Write ``--seeds 0 1 2`` as ``--seeds 0 --seeds 1 --seeds 2``."""
-        expanded: list[str] = []
-        in_seeds = False
-        for argument in args:
-            if in_seeds and argument.isdigit() and expanded[-1] != "--seeds":
-                expanded.append("--seeds")
-            elif argument.startswith("-"):
-                in_seeds = argument == "--seeds"
-            expanded.append(argument)
-        return super().parse_args(ctx, expanded)
-
-
-def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
-    """Join click options into one decorator."""
-
-    def decorate(function: F) -> F:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return function
-
-    return decorate
-
-
-task_options = options(
-    click.option("--task", help="What to do, for example denoise-gaussian (the default)."),
-    click.option("--sigma", type=float, help="Gaussian noise level of 255 grey levels."),
-    click.option("--level", type=float, help="Level of another degradation, e.g. a density."),
-)
-common_options = options(
-    click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting."),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, gpu or gpu:N."),
-)
-weights_option = click.option("--weights", type=PATH, help="npz file or checkpoint folder.")
-variant_option = click.option("--variant", help="plain, convgru or convgru-rmc.")
-profile_option = click.option(
-    "--profile",
-    default="official-code",
-    show_default=True,
-    help="official-code: as the authors' code; paper: as the printed equations.",
-)
-
-
-def make_config(
-    assignments: Iterable[str],
-    *,
-    experiment: Path | None = None,
-    profile: str = "official-code",
-    preset: str = "paper",
-    sigma: float | None = None,
-    level: float | None = None,
-    **given: Any,
-) -> Any:
-    """Build the configuration from options; those that are None or empty were not given."""
-    from .config import build, parse_assignments
-
-    if sigma is not None and level is not None:
-        raise click.UsageError("give --sigma or --level, not both")
-    given["task__level"] = level if sigma is None else sigma
-    changes = {
-        key.replace("__", "."): value for key, value in given.items() if value not in (None, (), "")
-    }
-    changes.update(parse_assignments(assignments))
-    return build(experiment, profile=profile, preset=preset, changes=changes)
 
 
 @cli.command("train")
@@ -98,6 +36,7 @@ def make_config(
 @click.option("--episodes", type=int)
 @click.option("--batch-size", type=int)
 @click.option("--crop-size", type=int)
+@conv_option
 @click.option(
     "--output", "-o", type=PATH, required=True, help="Run folder; continued if it exists."
 )
@@ -117,6 +56,7 @@ def train_command(output: Path, device: str, **given: Any) -> None:
         level=given["level"],
         task__name=given["task"],
         network__variant=given["variant"],
+        network__conv=given["conv"],
         data__train=given["train_data"],
         data__validation=given["validation_data"],
         train__init=given["init"],
@@ -148,6 +88,7 @@ def train_command(output: Path, device: str, **given: Any) -> None:
 @click.option("--protocol", help="Noise as in the official code (official) or in KAIR (kair).")
 @click.option("--augment", is_flag=True, default=None, help="Mean over 8 flips and rotations.")
 @click.option("--policy", help="greedy or sample.")
+@conv_option
 @json_option
 @click.option("--csv", "csv_file", type=PATH, help="Write the scores of each image as CSV.")
 @common_options
@@ -167,6 +108,7 @@ def eval_command(
     from .progress import bar
     from .report import caption, table, write_csv
     from .results import run_evaluation
+    from .shipped import resolve
 
     if given["seed"] is not None and given["seeds"]:
         raise click.UsageError("give --seed or --seeds, not both")
@@ -181,13 +123,14 @@ def eval_command(
         eval__protocol=given["protocol"],
         eval__augment=given["augment"],
         eval__policy=given["policy"],
+        network__conv=given["conv"],
     )
     config = resolve_data(config)
     images = open_images(config, "test")
     result = run_evaluation(
         config,
         agent,
-        weights,
+        resolve(weights, config, variant),
         images,
         variant=variant,
         device=select_device(device),
@@ -202,7 +145,8 @@ def eval_command(
 @click.argument("inputs", nargs=-1, required=True, type=PATH)
 @click.option("--output", "-o", type=PATH, required=True, help="Folder, or a file for one image.")
 @weights_option
-@click.option("--task", help="Task of the weights (default denoise-gaussian).")
+@task_options
+@conv_option
 @click.option("--force", is_flag=True, help="Replace existing results.")
 @click.option("--steps", "keep_steps", is_flag=True, help="Also save each state and action map.")
 @common_options
@@ -210,11 +154,10 @@ def apply_command(
     inputs: tuple[Path, ...],
     output: Path,
     weights: Path | None,
-    task: str | None,
     force: bool,
     keep_steps: bool,
-    assignments: tuple[str, ...],
     device: str,
+    **given: Any,
 ) -> None:
     """Process images or folders of images: any size, gray or colour, no ground truth."""
     from .apply import apply_to_file, plan
@@ -223,13 +166,21 @@ def apply_command(
     from .errors import ConfigError
     from .progress import bar
     from .results import load_policy
+    from .shipped import resolve
 
+    config = make_config(
+        given["assignments"],
+        sigma=given["sigma"],
+        level=given["level"],
+        task__name=given["task"],
+        network__conv=given["conv"],
+    )
+    weights = resolve(weights, config)
     if weights is None:
         raise ConfigError(
-            "no weights given: expected --weights with an npz file or a checkpoint folder, for "
-            "example one that 'make denoise-gaussian' has trained"
+            "no weights given: expected --weights with an npz file, a checkpoint folder, or the "
+            "word pretrained for those that come with the package"
         )
-    config = make_config(assignments, task__name=task)
     env, chosen = make_env(config), select_device(device)
     pairs = plan(inputs, output, force=force, keep_steps=keep_steps)
     policy = load_policy(config, weights, env, chosen)
@@ -252,6 +203,7 @@ def apply_command(
 @click.option("--preset", default="auto", show_default=True, help="auto, quick or paper.")
 @profile_option
 @weights_option
+@conv_option
 @click.option("--runs", type=PATH, default=Path("runs"), show_default=True, help="Where to work.")
 @json_option
 @common_options
@@ -261,6 +213,7 @@ def experiment_command(
     profile: str,
     weights: Path | None,
     runs: Path,
+    conv: str | None,
     json_file: str | None,
     assignments: tuple[str, ...],
     device: str,
@@ -269,13 +222,16 @@ def experiment_command(
     from .backend import CPU, select_device
     from .experiment import Experiment
     from .progress import bar
+    from .shipped import resolve
 
     chosen = select_device(device)
     if preset == "auto":
         preset = "quick" if chosen == CPU else "paper"
-    config = make_config(assignments, experiment=file, profile=profile, preset=preset)
+    config = make_config(
+        assignments, experiment=file, profile=profile, preset=preset, network__conv=conv
+    )
     name = preset if profile == "official-code" else f"{preset}-{profile}"
-    outcome = Experiment(config, name, runs, chosen, bar).run(weights)
+    outcome = Experiment(config, name, runs, chosen, bar).run(resolve(weights, config))
     if not outcome.finished:
         click.echo("interrupted; the same command continues", err=True)
         sys.exit(EXIT_INTERRUPTED)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import paper, sources
+from . import paper, shipped, sources
 from .backend import Device, to_numpy
 from .config import override
 from .datasets import SPLITS, ImageSet, open_dataset
@@ -24,6 +24,7 @@ from .results import fingerprint, load_policy, run_evaluation
 from .settings import Config, TrainConfig
 from .train import Trainer
 from .viz import figures
+from .weights import describe
 
 logger = logging.getLogger(__name__)
 
@@ -113,10 +114,13 @@ class Experiment:
             variant = policy.model.config.variant
             self.config = override(self.config, {"network.variant": variant})
             folder = self.root / run_name(self.config, weights.stem)
-        results = [
-            self._evaluate(agent, weights if agent == "network" else None, test, folder)
-            for agent in ("none", "random", "network")
-        ]
+        networks = {"network": weights}
+        ours = shipped.find(self.config)
+        if ours not in (None, weights):
+            networks["pretrained"] = ours
+        results = [self._evaluate(agent, agent, None, test, folder) for agent in ("none", "random")]
+        for name, file in networks.items():
+            results.append(self._evaluate(name, "network", file, test, folder))
         text = f"{table(results)}\n\n{caption(results[0])}\n{self._warning(weights)}"
         record = folder / "results.json"
         if not record.is_file() or json.loads(record.read_text()) != results:
@@ -166,19 +170,22 @@ class Experiment:
         return folder / file
 
     def _evaluate(
-        self, agent: str, weights: Path | None, images: ImageSet, folder: Path
+        self, name: str, agent: str, weights: Path | None, images: ImageSet, folder: Path
     ) -> dict[str, Any]:
         """Score ``agent``, or read the score of an earlier call with the same parts."""
-        path = folder / f"eval-{agent}.json"
-        names = list(images.names[: self.config.eval.limit])
-        wanted = json.loads(json.dumps([self.config.to_dict(), fingerprint(weights), names]))
+        path = folder / f"eval-{name}.json"
+        config = self.config
+        if weights is not None:
+            config = override(config, {"network.variant": describe(weights)["variant"]})
+        names = list(images.names[: config.eval.limit])
+        wanted = json.loads(json.dumps([config.to_dict(), fingerprint(weights), names]))
         if path.is_file():
             known: dict[str, Any] = json.loads(path.read_text())
             scored = [row["name"] for row in known["images"][: len(names)]]
             if [known["config"], known.get("weights_sha256"), scored] == wanted:
                 return known
         result = run_evaluation(
-            self.config, agent, weights, images, device=self.device, progress=self.progress
+            config, agent, weights, images, device=self.device, progress=self.progress
         )
         write_json(path, result)
         return result

@@ -18,7 +18,8 @@ LABELS = {row.key: row.label for row in paper.TABLE_II}
 def label(result: dict[str, Any]) -> str:
     """Name of a result's row."""
     row, plus, _ = result["row"].partition("+aug")
-    return LABELS[row] + (", augmented" if plus else "")
+    origin = ", shipped weights" if result["shipped"] else ""
+    return LABELS[row] + (", augmented" if plus else "") + origin
 
 
 def cells(result: dict[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pooch
 
-from . import sources
+from . import shipped, sources
 from ._version import __version__
 from .agent import PixelwisePolicy
 from .backend import CPU, Device
@@ -96,8 +96,8 @@ def _make_actor(
         return RandomAgents(len(env.actions), stream(0, "eval")), agent
     if weights is None:
         raise ConfigError(
-            "no weights given: expected a weight file or a checkpoint folder, or the agent "
-            "random or none"
+            "no weights given: expected a weight file, a checkpoint folder or the word pretrained, "
+            "or the agent random or none"
         )
     policy = load_policy(config, weights, env, device, variant)
     return policy, policy.model.config.variant
@@ -157,6 +157,7 @@ def run_evaluation(
         "row": key,
         "level": {env.task.level_name: level},
         "weights": None if weights is None else str(weights),
+        "shipped": weights is not None and weights.parent == shipped.FOLDER,
         "weights_sha256": fingerprint(weights),
         **scores,
         "published_psnr": env.task.published(key, level),
