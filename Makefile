@@ -64,10 +64,17 @@ denoise-gaussian: $(INSTALLED) ## train, evaluate, explain (SIGMA=15|25|50 VARIA
 		--preset $(PRESET) $(if $(WEIGHTS),--weights '$(WEIGHTS)')
 
 BENCH_ARGS ?=
+BENCH_INSTALLED := $(VENV)/.installed-bench
 
-bench: $(INSTALLED) ## filters and network beside OpenCV and stock Chainer (BENCH_ARGS=--quick)
-	$(BIN)/python benchmarks/bench_filters.py
-	$(BIN)/python benchmarks/bench_network.py $(BENCH_ARGS)
+# Setting up writes to standard error: with --json - the output is one document.
+bench: ## ours beside stock Chainer, ONNX Runtime, OpenCV (BENCH_ARGS="--quick --json -")
+	@$(MAKE) --no-print-directory $(INSTALLED) >&2
+	-@$(MAKE) --no-print-directory $(BENCH_INSTALLED) >&2
+	@$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
+
+$(BENCH_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install --editable '.[bench]'
+	@touch $@
 
 clean: ## remove the virtual environments and everything generated
 	rm -rf $(VENV) .venv-matrix build dist src/*.egg-info .coverage .coverage.* \
