@@ -68,8 +68,8 @@ BENCH_INSTALLED := $(VENV)/.installed-bench
 
 # Setting up writes to standard error: with --json - the output is one document.
 bench: ## ours beside stock Chainer, ONNX Runtime, OpenCV (BENCH_ARGS="--quick --json -")
-	@$(MAKE) --no-print-directory $(INSTALLED) >&2
-	-@$(MAKE) --no-print-directory $(BENCH_INSTALLED) >&2
+	@$(MAKE) -s $(INSTALLED) >&2
+	-@$(MAKE) -s $(BENCH_INSTALLED) >&2
 	@$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
 
 $(BENCH_INSTALLED): $(INSTALLED)

@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 from parts import profile
 from sides import CASES, Shape, prepare
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 from workers import Run, WorkerError, worker
 
 from pixelrl_chainer import __version__, paper
@@ -35,6 +35,7 @@ LIBRARIES = (
     *("numpy", "scipy", "numba", "chainer", "chainerrl", "opencv-contrib-python-headless"),
     *("onnx", "onnxruntime"),
 )
+RIVALS = sorted({rival for case in CASES.values() for rival in case.rivals})
 LEAST_AGREEMENT = 0.999
 """Fraction of actions that must be equal for two roll-outs to count as the same work."""
 
@@ -51,7 +52,9 @@ def say(text: str) -> None:
 
 def ready(case: str, side: str, shape: Shape) -> Callable[[], Any]:
     """Prepare a side whose imports, compiled loops and threads are warm."""
-    prepare(case, side, (1, 1, 32, 32))()
+    run = prepare(case, side, (1, 1, 32, 32))
+    threadpool_limits(thread_count(), user_api="blas")  # stock Chainer's only threads
+    run()
     return prepare(case, side, shape)
 
 
@@ -78,16 +81,21 @@ def compare(case: str, shape: Shape, repeats: int) -> Iterator[Report]:
     sides = ["ours", *rivals_of(case)]
     taken: dict[str, list[Run]] = {side: [] for side in sides}
     with ExitStack() as stack:
-        runs = {
+        workers = {
             side: stack.enter_context(worker(f"{case}, {side}", ready, case, side, shape))
             for side in sides
         }
+        for process in workers.values():
+            process.wait()
         for repeat in range(1, repeats + 1):
-            for side, run in runs.items():
+            results = {}
+            for side, process in workers.items():
                 time.sleep(SETTLE)
-                taken[side].append(run())
-                say(f"{case} {repeat}/{repeats} {side}: {taken[side][-1].seconds:.4g} s")
-            yield {"shape": list(shape), **summary(case, taken)}
+                answer, results[side] = process.run()
+                taken[side].append(answer)
+                say(f"{case} {repeat}/{repeats} {side}: {answer.seconds:.4g} s")
+            figures = {"shape": list(shape), **summary(case, taken)}
+            yield figures | (agreement(results) if case == "rollout" else {})
 
 
 def summary(case: str, taken: dict[str, list[Run]]) -> Report:
@@ -96,36 +104,38 @@ def summary(case: str, taken: dict[str, list[Run]]) -> Report:
     for side in ("ours", *CASES[case].rivals):
         prefix = "" if side == "ours" else f"{side}_"
         runs = taken.get(side)
+        wall, cpu, memory = zip(*runs, strict=True) if runs else (None, None, None)
         figures |= {
-            f"{prefix}seconds": runs and statistics.median(run.seconds for run in runs),
-            f"{prefix}cpu_seconds": runs and statistics.median(run.cpu_seconds for run in runs),
-            f"{prefix}peak_memory_mb": runs and max(run.peak_memory_mb for run in runs),
-            f"{prefix}runs": runs and [run.seconds for run in runs],
+            f"{prefix}seconds": wall and statistics.median(wall),
+            f"{prefix}cpu_seconds": cpu and statistics.median(cpu),
+            f"{prefix}peak_memory_mb": memory and max(memory),
+            f"{prefix}runs": wall,
         }
     for side in CASES[case].rivals:
         for key, ratio in (("seconds", "speedup"), ("cpu_seconds", "cpu_speedup")):
             theirs = figures[f"{side}_{key}"]
             figures[f"{ratio}_vs_{side}"] = theirs and theirs / figures[key]
-        if case == "rollout":
-            figures[f"actions_equal_{side}"] = taken.get(side) and agreement(taken, side)
     return figures
 
 
-def agreement(taken: dict[str, list[Run]], side: str) -> float:
-    """Fraction of the actions of a roll-out that are those of ours.
+def agreement(actions: dict[str, Any]) -> Report:
+    """Fraction of the actions of each side of a roll-out that are those of ours.
 
     Raises
     ------
     WorkerError
         If it is too small for the two to be doing the same work.
     """
-    equal = float((taken[side][-1].result == taken["ours"][-1].result).mean())
-    if equal < LEAST_AGREEMENT:
-        raise WorkerError(
-            f"rollout, {side}: expected at least {LEAST_AGREEMENT:.1%} of the actions to be those "
-            f"of ours, found {equal:.2%}, so the figures are not comparable"
-        )
-    return equal
+    figures: Report = {}
+    for side in CASES["rollout"].rivals:
+        equal = float((actions[side] == actions["ours"]).mean()) if side in actions else None
+        if equal is not None and equal < LEAST_AGREEMENT:
+            raise WorkerError(
+                f"rollout, {side}: expected at least {LEAST_AGREEMENT:.1%} of the actions to be "
+                f"those of ours, found {equal:.2%}, so the figures are not comparable"
+            )
+        figures[f"actions_equal_{side}"] = equal
+    return figures
 
 
 def table(report: Report) -> str:

@@ -18,7 +18,6 @@ import chainer
 import numpy as np
 from chainer import functions as F
 from sides import Shape
-from threadpoolctl import threadpool_limits
 
 from pixelrl_chainer import paper
 from pixelrl_chainer.agent import PixelwiseA2C, PixelwisePolicy
@@ -59,8 +58,6 @@ class StockFCN(PixelFCN):
 
 def prepare(case: str, side: str, shape: Shape) -> Callable[[], Any]:
     """Return what performs ``case`` once on images of ``shape``; weights are random."""
-    if side == "stock":
-        threadpool_limits(thread_count(), user_api="blas")
     rng = np.random.default_rng(0)
     model = StockFCN(CONFIG, rng) if side == "stock" else PixelFCN(CONFIG, rng)
     env = PixelEnv(TASKS["denoise-gaussian"], reward_scale=paper.REWARD_SCALE)

@@ -123,6 +123,10 @@ class OnnxPolicy:
     threads : int
         Threads of an operator.
 
+    Attributes
+    ----------
+    hidden : numpy.ndarray, float32 (B, 64, H, W)
+
     Notes
     -----
     Inputs and outputs are arrays of ours, bound once, so a step allocates only the actions; the two
@@ -138,20 +142,20 @@ class OnnxPolicy:
             policy_step(model, shape).SerializeToString(), options, ["CPUExecutionProvider"]
         )
         maps = self._session.get_inputs()[1].shape
-        self._hidden, self._next = (np.zeros(maps, np.float32) for _ in range(2))
+        self.hidden, self._next = (np.zeros(maps, np.float32) for _ in range(2))
         self._actions = np.zeros((shape[0], *shape[2:]), np.int64)
 
     def act(self, obs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Choose actions, int32 (B, H, W), for ``obs``, float32 (B, C, H, W); advance the state."""
         binding = self._session.io_binding()
         binding.bind_cpu_input("observation", np.ascontiguousarray(obs))
-        binding.bind_cpu_input("hidden", self._hidden)
+        binding.bind_cpu_input("hidden", self.hidden)
         for name, array in (("actions", self._actions), ("next_hidden", self._next)):
             binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
         self._session.run_with_iobinding(binding)
-        self._hidden, self._next = self._next, self._hidden
+        self.hidden, self._next = self._next, self.hidden
         return self._actions.astype(np.int32)
 
     def stop_episode(self) -> None:
         """Forget the hidden map."""
-        self._hidden[...] = 0
+        self.hidden[...] = 0

@@ -39,7 +39,7 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
-        self._running = (REST,)
+        self._running: tuple[str, ...] = (REST,)
         self._since = perf_counter()
 
     def switch(self, parts: tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
@@ -19,12 +19,11 @@ SHORTEST = 0.1
 
 
 class Run(NamedTuple):
-    """One measurement; ``result`` is what was computed, for comparisons between sides."""
+    """One measurement."""
 
     seconds: float
     cpu_seconds: float
     peak_memory_mb: float
-    result: Any
 
 
 class WorkerError(Exception):
@@ -40,15 +39,14 @@ def peak_memory_mb() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def measure(run: Callable[[], Any]) -> Run:
-    """Time ``run`` once, or as often as fits into :data:`SHORTEST`."""
+def measure(run: Callable[[], Any]) -> tuple[Run, Any]:
+    """Time ``run`` once, or for :data:`SHORTEST`; return the means and its last result."""
     wall, cpu, count = perf_counter(), process_time(), 0
     while count == 0 or perf_counter() - wall < SHORTEST:
         result = run()
         count += 1
-    return Run(
-        (perf_counter() - wall) / count, (process_time() - cpu) / count, peak_memory_mb(), result
-    )
+    wall, cpu = perf_counter() - wall, process_time() - cpu
+    return Run(wall / count, cpu / count, peak_memory_mb()), result
 
 
 def _end_with_parent() -> None:
@@ -59,11 +57,15 @@ def _end_with_parent() -> None:
 
 
 def work(pipe: connection.Connection, make: Callable[..., Any], *arguments: Any) -> None:
-    """Prepare one side, then answer each message with a measurement, or with what went wrong."""
-    os.dup2(2, 1)  # whatever a library prints: the standard output is for the result
+    """Say when one side is ready, then answer each message with a measurement.
+
+    What goes wrong is the last answer, as text.
+    """
+    os.dup2(2, 1)  # whatever a library prints: the standard output is for the figures
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         run = make(*arguments)
+        pipe.send(None)
         while True:
             pipe.recv()
             pipe.send(measure(run))
@@ -74,34 +76,41 @@ def work(pipe: connection.Connection, make: Callable[..., Any], *arguments: Any)
             pipe.send(reason(error))
 
 
-@contextmanager
-def worker(name: str, make: Callable[..., Any], *arguments: Any) -> Iterator[Callable[[], Run]]:
-    """Start a process and yield the function that lets it perform ``make(*arguments)()`` once.
+class Worker:
+    """The process of one side, seen from the outside; its methods raise :class:`WorkerError`."""
 
-    Raises
-    ------
-    WorkerError
-        From that function, if the process fails or ends.
-    """
+    def __init__(self, name: str, process: Any, pipe: connection.Connection) -> None:
+        self._name, self._process, self._pipe = name, process, pipe
+
+    def wait(self) -> Any:
+        """Return the next answer; the first one says that the side is ready."""
+        try:
+            answer = self._pipe.recv()
+        except (EOFError, ConnectionError):
+            self._process.join()
+            raise WorkerError(f"{self._name}: {_ending(self._process.exitcode)}") from None
+        if isinstance(answer, str):
+            raise WorkerError(f"{self._name}: {answer}")
+        return answer
+
+    def run(self) -> tuple[Run, Any]:
+        """Let the side do its work once: the measurement, and what the work returned."""
+        with suppress(ConnectionError):  # then it has ended, and the answer says how
+            self._pipe.send(True)
+        measured, result = self.wait()
+        return measured, result
+
+
+@contextmanager
+def worker(name: str, make: Callable[..., Any], *arguments: Any) -> Iterator[Worker]:
+    """Start a process that prepares ``make(*arguments)``; it ends with the context."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=work, args=(there, make, *arguments), daemon=True)
-
-    def run() -> Run:
-        try:
-            here.send(True)
-            answer = here.recv()
-        except (EOFError, ConnectionError):
-            process.join()
-            raise WorkerError(f"{name}: {_ending(process.exitcode)}") from None
-        if isinstance(answer, str):
-            raise WorkerError(f"{name}: {answer}")
-        return answer
-
     try:
         _start(process)
         there.close()  # so that the end of the process is noticed here
-        yield run
+        yield Worker(name, process, here)
     finally:
         if process.pid is not None:
             process.kill()
@@ -110,6 +119,7 @@ def worker(name: str, make: Callable[..., Any], *arguments: Any) -> Iterator[Cal
 
 def _start(process: Any) -> None:
     """Start ``process`` deaf to Ctrl-C, which a terminal sends to all: the parent ends it."""
+    resource_tracker.ensure_running()  # or it starts with the process, and unblocks signals
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()
