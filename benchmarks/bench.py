@@ -22,9 +22,9 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 from parts import profile
 from sides import CASES, Shape, prepare
-from threadpoolctl import threadpool_info, threadpool_limits
 from workers import Run, WorkerError, worker
 
 from pixelrl_chainer import __version__, paper
@@ -36,6 +36,12 @@ LIBRARIES = (
     *("onnx", "onnxruntime"),
 )
 RIVALS = sorted({rival for case in CASES.values() for rival in case.rivals})
+BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""What BLAS libraries read when a worker loads them; stock Chainer's only threads."""
+
+TUNING = ("PIXELRL_", "OPENBLAS_", "OMP_", "MKL_", "NUMBA_")
+"""Beginnings of the names of variables that change how fast a side is."""
+
 LEAST_AGREEMENT = 0.999
 """Fraction of actions that must be equal for two roll-outs to count as the same work."""
 
@@ -52,9 +58,7 @@ def say(text: str) -> None:
 
 def ready(case: str, side: str, shape: Shape) -> Callable[[], Any]:
     """Prepare a side whose imports, compiled loops and threads are warm."""
-    run = prepare(case, side, (1, 1, 32, 32))
-    threadpool_limits(thread_count(), user_api="blas")  # stock Chainer's only threads
-    run()
+    prepare(case, side, (1, 1, 32, 32))()
     return prepare(case, side, shape)
 
 
@@ -200,10 +204,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--profile", action="store_true", help="ours alone, by parts")
     parser.add_argument("--json", metavar="FILE", help="write JSON to FILE, or - for the output")
     options = parser.parse_args()
-    if options.threads:
-        os.environ[VARIABLE] = str(options.threads)  # the workers read it too
     try:
-        thread_count()
+        if options.threads:
+            os.environ[VARIABLE] = str(options.threads)
+        os.environ.update({name: str(thread_count()) for name in BLAS_THREADS})
         if options.json not in (None, "-"):
             Path(options.json).open("a").close()  # refused now rather than after an hour
     except ConfigError as error:
@@ -228,8 +232,7 @@ def conditions(options: argparse.Namespace) -> Report:
     for name in LIBRARIES:
         with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-    blas = [info for info in threadpool_info() if info["user_api"] == "blas"]
-    keys = ("internal_api", "version", "architecture")
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {
         "complete": False,
         "variant": "convgru-rmc",
@@ -240,8 +243,10 @@ def conditions(options: argparse.Namespace) -> Report:
         "cpus": os.cpu_count(),
         "cpu": cpu_model(),
         "load_before": os.getloadavg()[0],
-        "versions": versions,
-        "blas": " ".join(str(blas[0].get(key)) for key in keys) if blas else None,
+        "versions": versions | {blas["name"]: blas["version"]},
+        "environment": {
+            name: value for name, value in os.environ.items() if name.startswith(TUNING)
+        },
     }
 
 

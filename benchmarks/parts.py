@@ -11,27 +11,29 @@ from time import perf_counter
 from typing import Any
 from unittest.mock import patch
 
-REST = "rest"
-GRADIENTS = "gradients of everything else"
-PARTS: dict[str, tuple[str, ...]] = {
-    "kernels.conv:convolve": ("convolutions, forward", "convolutions, input gradient"),
-    "kernels.conv:weight_gradient": ("convolutions, weight gradient",),
-    "kernels.conv:_DilatedConvolution.backward": ("convolutions, ReLU and bias gradient",),
-    "models.fcn:conv_gru": ("convGRU, elementwise",),
-    "models.fcn:PixelFCN.pi": (REST,),
-    "models.fcn:PixelFCN.pi_and_v": (REST,),
-    "models.rmc:_RewardMapConvolution.forward": ("RMC",),
-    "models.rmc:_RewardMapConvolution.backward": ("RMC",),
-    "agent:PixelwiseA2C.observe_action": ("loss",),
-    "agent:PixelwiseA2C._update": ("loss",),
-    "agent:PixelwisePolicy.act": ("choice of actions",),
-    "distributions:PixelwiseCategorical.sample": ("choice of actions",),
-    "actions:ActionSet.apply": ("filters",),
-    "agent:chainer.Variable.backward": (GRADIENTS,),
-    "agent:chainer.optimizers.Adam.update": ("Adam",),
+REST, GRADIENTS = "rest", "gradients of everything else"
+FORWARD, INPUT, ANEW = (f"convolutions, {what}" for what in ("forward", "input gradient", "anew"))
+
+PARTS = {
+    FORWARD: "kernels.conv:convolve kernels.gru:convolve",
+    INPUT: "kernels.conv:input_gradient kernels.gru:input_gradient",
+    "convolutions, weight gradient": "kernels.conv:weight_gradient kernels.gru:weight_gradient",
+    "convolutions, ReLU and bias gradient": "kernels.conv:_DilatedConvolution.backward",
+    "convGRU, elementwise": "kernels.gru:ConvGRU.forward_cpu kernels.gru:ConvGRU.backward "
+    "kernels.gru:ConvGRUStart.forward_cpu kernels.gru:ConvGRUStart.backward",
+    "RMC": "models.rmc:_RewardMapConvolution.forward models.rmc:_RewardMapConvolution.backward",
+    "loss": "agent:PixelwiseA2C.observe_action agent:PixelwiseA2C._update",
+    "choice of actions": "agent:PixelwisePolicy.act distributions:PixelwiseCategorical.sample",
+    "filters": "actions:ActionSet.apply",
+    "Adam": "agent:chainer.optimizers.Adam.update",
+    GRADIENTS: "agent:chainer.Variable.backward",
+    REST: "models.fcn:PixelFCN.pi models.fcn:PixelFCN.pi_and_v",
 }
-"""Function, as "module of ours that looks it up:name": the part that its own time belongs to,
-without the listed functions that it calls; and another part while gradients are propagated."""
+"""Functions of each part, as "module of ours that looks it up:name". Their time counts without that
+of the listed functions which they call. ``convolve`` also serves the input gradient, and computes
+maps anew while gradients are propagated."""
+
+FUNCTIONS = {place: part for part, places in PARTS.items() for place in places.split()}
 
 
 class Stopwatch:
@@ -48,13 +50,15 @@ class Stopwatch:
         self.seconds[self._running[-1]] += now - self._since
         self._running, self._since = parts, now
 
-    def timed(self, function: Callable[..., Any], parts: tuple[str, ...]) -> Callable[..., Any]:
-        """Return ``function`` with its time charged to its part."""
+    def timed(self, function: Callable[..., Any], part: str) -> Callable[..., Any]:
+        """Return ``function`` with its time charged to ``part``."""
 
         @functools.wraps(function)
         def run(*arguments: Any, **options: Any) -> Any:
-            outer = self._running
-            self.switch((*outer, parts[-1] if GRADIENTS in outer else parts[0]))
+            outer, inner = self._running, part
+            if part == FORWARD and GRADIENTS in outer:
+                inner = INPUT if INPUT in outer else ANEW
+            self.switch((*outer, inner))
             try:
                 return function(*arguments, **options)
             finally:
@@ -65,15 +69,15 @@ class Stopwatch:
 
 def profile(run: Callable[[], Any], repeats: int) -> dict[str, float]:
     """Mean seconds of each part of ``run``, largest first."""
+    watch = Stopwatch()
     with ExitStack() as stack:
-        watch = Stopwatch()
-        for place, parts in PARTS.items():
+        for place, part in FUNCTIONS.items():
             module, _, path = place.partition(":")
             *owners, name = path.split(".")
             owner = functools.reduce(getattr, owners, import_module(f"pixelrl_chainer.{module}"))
-            stack.enter_context(patch.object(owner, name, watch.timed(getattr(owner, name), parts)))
+            stack.enter_context(patch.object(owner, name, watch.timed(getattr(owner, name), part)))
         for _ in range(repeats):
             run()
-        watch.switch(())
+    watch.switch(())
     means = {part: seconds / repeats for part, seconds in watch.seconds.items()}
     return dict(sorted(means.items(), key=lambda item: -item[1]))
