@@ -167,8 +167,9 @@ def parts_table(report: Report) -> str:
         total = report[case]["seconds"]
         shape = "x".join(map(str, report[case]["shape"]))
         lines.append(f"{f'{case} {shape}':42}{total:9.4f} s")
-        for part, seconds in report[case]["parts"].items():
-            lines.append(f"  {part:40}{seconds:9.4f} s{seconds / total:6.1%}")
+        parts = report[case]["parts"]
+        for part in sorted(parts, key=parts.get, reverse=True):
+            lines.append(f"  {part:40}{parts[part]:9.4f} s{parts[part] / total:7.1%}")
     return "\n".join(lines)
 
 

@@ -68,7 +68,7 @@ class Stopwatch:
 
 
 def profile(run: Callable[[], Any], repeats: int) -> dict[str, float]:
-    """Mean seconds of each part of ``run``, largest first."""
+    """Mean seconds of each part of ``run``."""
     watch = Stopwatch()
     with ExitStack() as stack:
         for place, part in FUNCTIONS.items():
@@ -79,5 +79,4 @@ def profile(run: Callable[[], Any], repeats: int) -> dict[str, float]:
         for _ in range(repeats):
             run()
     watch.switch(())
-    means = {part: seconds / repeats for part, seconds in watch.seconds.items()}
-    return dict(sorted(means.items(), key=lambda item: -item[1]))
+    return {part: seconds / repeats for part, seconds in watch.seconds.items()}
