@@ -16,6 +16,7 @@ from .cli_options import (
     make_config,
     profile_option,
     task_options,
+    tile_option,
     variant_option,
     weights_option,
 )
@@ -149,6 +150,7 @@ def eval_command(
 @conv_option
 @click.option("--force", is_flag=True, help="Replace existing results.")
 @click.option("--steps", "keep_steps", is_flag=True, help="Also save each state and action map.")
+@tile_option
 @common_options
 def apply_command(
     inputs: tuple[Path, ...],
@@ -188,7 +190,16 @@ def apply_command(
     with bar(len(pairs), "applying") as advance:
         for source, target in pairs:
             try:
-                apply_to_file(policy, env, source, target, device=chosen, keep_steps=keep_steps)
+                apply_to_file(
+                    policy,
+                    env,
+                    source,
+                    target,
+                    device=chosen,
+                    keep_steps=keep_steps,
+                    tile=config.eval.tile,
+                    progress=bar,
+                )
             except PixelRLError as error:
                 failed += 1
                 click.echo(f"error: {error}", err=True)
