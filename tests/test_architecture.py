@@ -34,22 +34,11 @@ NETWORK_SIDE = {
 }
 """What learns: knows no environment."""
 
-<<<<<<< HEAD
 COMMAND_LINE = {"cli", "cli_data", "cli_options", "cli_run", "__main__"}
-LOOP = {"train", "evaluate", "results", "report", "apply", "experiment", "progress", "interrupt"}
-=======
-COMMAND_LINE = {"cli", "cli_data", "cli_run", "__main__"}
 LOOP = {
-    "train",
-    "evaluate",
-    "results",
-    "report",
-    "apply",
-    "experiment",
-    "progress",
+    *("train", "evaluate", "tiling", "results", "report", "apply", "experiment", "progress"),
     "interrupt",
-} | {"tiling"}
->>>>>>> 40679c9 (Large images in tiles, with the result of the whole image)
+}
 CHAINER = {"chainer", "chainerrl"}
 
 
