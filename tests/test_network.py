@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -303,6 +304,21 @@ def test_acting_keeps_no_graph() -> None:
     assert isinstance(model.hidden, np.ndarray)
     with chainer.no_backprop_mode():
         assert model.pi(images(1, 1, 4, 4)).logits.creator is None
+
+
+def test_acting_holds_four_maps() -> None:
+    """Of 64 channels: input, hidden map, candidate and one gate; on the way there never more."""
+    model, size = network(), 128
+    policy, image = PixelwisePolicy(model, np.random.default_rng(0)), images(1, 1, size, size)
+    policy.act(image)
+    hidden = np.ascontiguousarray(np.zeros((1, size, size, 64), np.float32)).transpose(0, 3, 1, 2)
+    tracemalloc.start()
+    model.set_state(hidden.copy(order="K"))
+    policy.act(image)
+    peak = tracemalloc.get_traced_memory()[1] / hidden.nbytes
+    tracemalloc.stop()
+    # Buffers of a block of tiles, and the lists of tiles, do not grow with the image.
+    assert 4 <= peak < 4.9
 
 
 @every_variant

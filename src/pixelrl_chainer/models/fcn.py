@@ -128,6 +128,7 @@ class PixelFCN(chainer.Chain, A3CModel, Recurrent):
     def policy_branch(self, features: chainer.Variable) -> chainer.Variable:
         """Logits (B, A, H, W) of trunk ``features``; advances the hidden map."""
         x = self.diconv6_pi(self.diconv5_pi(features))
+        del features  # their memory serves the convGRU, if nobody else needs them
         if not self.config.recurrent:
             return self.conv7_pi(x)
         state = conv_gru(
