@@ -139,8 +139,8 @@ def test_plan(height: int, width: int, limit: int, steps: int, dilations: tuple[
 
 
 def test_plan_has_no_needless_tiles() -> None:
-    assert len(plan(960, 960, 960, 5, RECURRENT)) == 1
-    assert len(plan(960, 961, 960, 5, RECURRENT)) == 2
+    assert len(plan(1344, 1344, 1344, 5, RECURRENT)) == 1
+    assert len(plan(1344, 1345, 1344, 5, RECURRENT)) == 2
     # Cores of 1344 - 2 * 144 = 1056 pixels.
     assert len(plan(4000, 6000, 1344, 5, RECURRENT)) == 4 * 6
 

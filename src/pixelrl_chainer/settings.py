@@ -125,8 +125,9 @@ class DataConfig:
     validation: tuple[str, ...] = ()
 
 
-TILE = 960
-"""Side of a tile of a large image. 64 channels of it are 236 MB, of which ten are held at most."""
+TILE = 1344
+"""Side of a tile of a large image. 64 channels of it are 462 MB, and at most five times that is held:
+with a colour image of 24 megapixels, before and after, less than 3 GB."""
 
 
 @dataclass(frozen=True)
