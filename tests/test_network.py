@@ -306,9 +306,10 @@ def test_acting_keeps_no_graph() -> None:
         assert model.pi(images(1, 1, 4, 4)).logits.creator is None
 
 
-def test_acting_holds_four_maps() -> None:
+def test_acting_holds_four_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 64 channels: input, hidden map, candidate and one gate; on the way there never more."""
-    model, size = network(), 128
+    monkeypatch.setattr("pixelrl_chainer.kernels.threads.thread_count", lambda: 1)
+    model, size = network(), 200
     policy, image = PixelwisePolicy(model, np.random.default_rng(0)), images(1, 1, size, size)
     policy.act(image)
     hidden = np.ascontiguousarray(np.zeros((1, size, size, 64), np.float32)).transpose(0, 3, 1, 2)
@@ -317,8 +318,8 @@ def test_acting_holds_four_maps() -> None:
     policy.act(image)
     peak = tracemalloc.get_traced_memory()[1] / hidden.nbytes
     tracemalloc.stop()
-    # Buffers of a block of tiles, and the lists of tiles, do not grow with the image.
-    assert 4 <= peak < 4.9
+    # The buffers of a thread, for a block of tiles, do not grow with the image.
+    assert 4 <= peak < 4.6
 
 
 @every_variant

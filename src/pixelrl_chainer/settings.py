@@ -126,8 +126,8 @@ class DataConfig:
 
 
 TILE = 1344
-"""Side of a tile of a large image. 64 channels of it are 462 MB, and at most five times that is held:
-with a colour image of 24 megapixels, before and after, less than 3 GB."""
+"""Side of a tile of a large image. 64 channels of it are 462 MB, of which at most five times that
+is held; with a colour image of 24 megapixels, before and after, that is less than 3 GB."""
 
 
 @dataclass(frozen=True)
