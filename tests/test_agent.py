@@ -200,6 +200,24 @@ def test_each_episode_starts_with_an_empty_hidden_map() -> None:
     assert agent.model.get_state() is None
 
 
+@every_variant
+def test_a_crop_goes_on_with_a_part_of_the_hidden_map(variant: str) -> None:
+    agent = make_agent(variant)
+    agent.crop(slice(0, 2), slice(0, 2))
+    assert agent.model.get_state() is None, "nothing to crop before the first step"
+    agent.act(maps(1)[0])
+    before = agent.model.get_state()
+    agent.crop(slice(1, 4), slice(2, 6))
+    after = agent.model.get_state()
+    if variant == "plain":
+        assert after is None
+        return
+    np.testing.assert_array_equal(after, before[:, :, 1:4, 2:6])
+    assert not np.shares_memory(after, before)
+    assert after.transpose(0, 2, 3, 1).flags.c_contiguous, "another order costs a copy each step"
+    assert agent.act(maps(1)[0][:, :, 1:4, 2:6]).shape == (2, 3, 4)
+
+
 def test_the_hidden_map_survives_a_cut() -> None:
     agent = make_agent(t_max=2)
     observations, rewards = maps(4), maps(3, 1)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -107,6 +110,28 @@ def test_steps_change_nothing_in_the_result(
     apply_to_file(policy, env, source, tmp_path / "with.png", keep_steps=True)
     apply_to_file(policy, env, source, tmp_path / "without.png")
     assert (tmp_path / "with.png").read_bytes() == (tmp_path / "without.png").read_bytes()
+
+
+def test_tiles_change_nothing_in_the_result(tmp_path: Path, policy: PixelwisePolicy) -> None:
+    """Three channels, two tiles each; steps too."""
+    source = write(tmp_path / "a.png", small.texture(1, 96, 200, 3))
+    env = make_env(build(changes={"task.steps": 1}))
+    tiles: list[int] = []
+
+    @contextmanager
+    def progress(total: int, description: str, initial: int = 0) -> Iterator[Callable[..., Any]]:
+        tiles.append(total)
+        yield lambda: None
+
+    files = []
+    for name, tile in (("whole", 0), ("tiled", 160)):
+        target = tmp_path / f"{name}.png"
+        apply_to_file(policy, env, source, target, keep_steps=True, tile=tile, progress=progress)
+        with np.load(step_files(target)[0]) as arrays:
+            files.append((target.read_bytes(), arrays["states"], arrays["action_maps"]))
+    assert tiles == [3 * 2]
+    for expected, found in zip(*files, strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_steps_that_cannot_be_written(

@@ -363,7 +363,7 @@ def test_out_of_memory(program: Program, data: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("pixelrl_chainer.results.run_evaluation", fail)
     line = error_line(program("eval", "--agent", "none", "--data", data))
-    assert line == "error: out of memory: use smaller images, crops or batches"
+    assert line == "error: out of memory: use smaller tiles (--tile), crops or batches"
 
 
 def test_mistakes_of_ours_are_not_hidden(
@@ -414,6 +414,51 @@ def test_apply(program: Program, album: Path, weights: Path, tmp_path: Path) -> 
     assert "exists: give another --output, or --force" in error_line(again)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert program("apply", album, "-o", out, "--weights", weights, "--force").code == 0
+
+
+def test_apply_in_tiles(program: Program, weights: Path, tmp_path: Path) -> None:
+    source = tmp_path / "large.png"
+    cv2.imwrite(str(source), small.texture(0, 144, 192))
+    written = []
+    for tile in (0, 150):
+        target = tmp_path / f"{tile}.png"
+        result = program(
+            *("apply", source, "-o", target, "--weights", weights),
+            *("--tile", tile, "--set", "task.steps=1"),
+        )
+        assert result.code == 0
+        assert ("tiles:" in result.err) == (tile > 0)
+        written.append(target.read_bytes())
+    assert written[0] == written[1]
+    code, _, err = program("apply", source, "-o", tmp_path / "x", "--weights", weights, "--tile", 9)
+    assert code == 1
+    errors = [line for line in err.splitlines() if "error: " in line]
+    assert len(errors) == 1
+    assert "eval.tile = 9: expected at least 336 pixels for 5 steps, or 0 for" in errors[0]
+    negative = program("apply", source, "-o", tmp_path / "x", "--weights", weights, "--tile", -1)
+    assert "eval.tile = -1: expected a value at least 0" in error_line(negative)
+
+
+def test_ctrl_c_between_tiles(weights: Path, tmp_path: Path) -> None:
+    """It stops at once, though the image would take minutes, and nothing is written."""
+    source, target = tmp_path / "large.png", tmp_path / "out.png"
+    cv2.imwrite(str(source), small.texture(0, 3000, 3000))
+    process = subprocess.Popen(
+        small.command("apply", source, "-o", target, "--weights", weights, "--tile", 336),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    shown = ""
+    while "tiles" not in shown:
+        shown += process.stderr.read(1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err.splitlines()[-1] == "interrupted; what was finished is kept"
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == [source]
 
 
 def test_apply_keeps_the_steps(

@@ -64,6 +64,7 @@ PUBLISHED = {
     "eval.augment": False,
     "eval.policy": "greedy",
     "eval.limit": None,
+    "eval.tile": 1344,
 }
 """Typed from the published code, not from :mod:`pixelrl_chainer.paper`."""
 

@@ -320,3 +320,34 @@ def test_compiled_loops_stay_inside_their_arrays() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "function"
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    ("rows", "columns"),
+    [
+        (slice(48, 130), slice(96, 213)),  # down to the lower right corner
+        (slice(48, 96), slice(0, 213)),  # a strip
+        (slice(0, 130), slice(48, 192)),  # neither first nor last columns
+        (slice(48, 96), slice(96, 144)),  # one square
+    ],
+)
+def test_part_of_an_image_is_convolved_to_the_same_bits(
+    dilation: int, rows: slice, columns: slice
+) -> None:
+    """If it begins and ends on squares of 48 pixels, or at the border; not where zeros are padded.
+
+    Behind a cut are zeros instead of pixels. That changes the outputs of the tiles there: at most
+    4 x dilation lines.
+    """
+    x, W, bias, _ = case(1, 16, 32, 130, 213)
+    whole = convolve(x, W, bias, dilation, relu=False)
+    part = convolve(x[..., rows, columns], W, bias, dilation, relu=False)
+    edge = 4 * dilation
+    kept = tuple(
+        slice(edge if cut.start else 0, None if cut.stop == size else -edge)
+        for cut, size in ((rows, 130), (columns, 213))
+    )
+    np.testing.assert_array_equal(
+        part[..., kept[0], kept[1]], whole[..., rows, columns][..., kept[0], kept[1]]
+    )

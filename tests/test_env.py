@@ -126,6 +126,24 @@ def test_shapes_must_agree() -> None:
         make_env(build()).reset(corrupted, clean[:1])
 
 
+def test_a_crop_goes_on_with_a_part() -> None:
+    corrupted, clean = pair("denoise-gaussian")
+    env = make_env(build())
+    with pytest.raises(RuntimeError, match="call reset first"):
+        env.crop(slice(1, 4), slice(2, 9))
+    env.reset(corrupted, clean)
+    maps = random_maps(env)
+    before, _, _ = env.step(maps)
+    env.crop(slice(1, 4), slice(2, 9))
+    np.testing.assert_array_equal(env.images, before[:, :, 1:4, 2:9])
+    assert not np.shares_memory(env.images, before)
+    result = env.step(maps[:, 1:4, 2:9])
+    expected = make_env(build())
+    expected.reset(np.ascontiguousarray(before[:, :, 1:4, 2:9]), clean[:, :, 1:4, 2:9])
+    np.testing.assert_array_equal(result.rewards, expected.step(maps[:, 1:4, 2:9]).rewards)
+    assert env.step(maps[:, 1:4, 2:9]).done == (env.steps == 3)
+
+
 def test_settings_reach_the_environment() -> None:
     env = make_env(
         build(

@@ -8,7 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from skimage.metrics import structural_similarity
 
+from pixelrl_chainer import metrics
 from pixelrl_chainer.datasets import open_dataset
 from pixelrl_chainer.images import to_8bit
 from pixelrl_chainer.metrics import psnr, ssim
@@ -77,6 +79,18 @@ def test_ssim_of_colour_is_the_mean_over_channels() -> None:
     output, clean = pair(20, 20, 3)
     channels = [ssim(output[c : c + 1], clean[c : c + 1]) for c in range(3)]
     assert ssim(output, clean) == pytest.approx(np.mean(channels), abs=1e-12)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 14, 15, 100])
+def test_ssim_strip_by_strip_is_that_of_the_whole_image(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, clean = pair(20, 33, 3)  # 14 rows of windows
+    seen, wanted = to_8bit(output), to_8bit(clean)
+    expected = structural_similarity(seen, wanted, data_range=255, channel_axis=0)
+    monkeypatch.setattr(metrics, "STRIP", rows)
+    # Its filter keeps a running sum in double precision, which begins anew with each strip.
+    assert ssim(output, clean) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize(("shape", "exists"), [((7, 7), True), ((6, 90), False), ((1, 1), False)])

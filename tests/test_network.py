@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -303,6 +304,22 @@ def test_acting_keeps_no_graph() -> None:
     assert isinstance(model.hidden, np.ndarray)
     with chainer.no_backprop_mode():
         assert model.pi(images(1, 1, 4, 4)).logits.creator is None
+
+
+def test_acting_holds_four_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 64 channels: input, hidden map, candidate and one gate; on the way there never more."""
+    monkeypatch.setattr("pixelrl_chainer.kernels.threads.thread_count", lambda: 1)
+    model, size = network(), 200
+    policy, image = PixelwisePolicy(model, np.random.default_rng(0)), images(1, 1, size, size)
+    policy.act(image)
+    hidden = np.ascontiguousarray(np.zeros((1, size, size, 64), np.float32)).transpose(0, 3, 1, 2)
+    tracemalloc.start()
+    model.set_state(hidden.copy(order="K"))
+    policy.act(image)
+    peak = tracemalloc.get_traced_memory()[1] / hidden.nbytes
+    tracemalloc.stop()
+    # The buffers of a thread, for a block of tiles, do not grow with the image.
+    assert 4 <= peak < 4.6
 
 
 @every_variant

@@ -9,9 +9,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
 from pixelrl_chainer.actions import ACTIONS
+from pixelrl_chainer.images import to_8bit
 from pixelrl_chainer.viz import figures
 from pixelrl_chainer.viz.palette import ACTION_COLORS, colors
 
@@ -116,6 +118,28 @@ def test_steps_of_colour_images_shows_red_as_red(tmp_path: Path) -> None:
 def test_steps_of_extreme_shapes(tmp_path: Path, shape: tuple[int, ...]) -> None:
     draw(tmp_path / "steps.png", shape)
     assert max(decode(tmp_path / "steps.png").shape) < 4000
+
+
+def test_large_images_are_thinned_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The picture of every third pixel, but the shares of all."""
+    rng = np.random.default_rng(0)
+    states = [rng.random((40, 60), np.float32) for _ in "ab"]
+    chosen = np.full((40, 60), DENOISE.names.index("nothing"), np.int32)
+    chosen[::3, ::3] = DENOISE.names.index("box")
+    monkeypatch.setattr(figures, "LARGEST_SIDE", 20)
+    shown: list[np.ndarray] = []
+    imshow = Axes.imshow
+    monkeypatch.setattr(
+        Axes,
+        "imshow",
+        lambda axis, image, **options: shown.append(image) or imshow(axis, image, **options),
+    )
+    figures.steps(states, [chosen], DENOISE, tmp_path / "steps.png", title="t")
+    assert [image.shape for image in shown] == [(14, 20)] * 3
+    np.testing.assert_array_equal(shown[1], to_8bit(states[1])[::3, ::3])
+    assert (shown[2] == DENOISE.names.index("box")).all()
+    color = ACTION_COLORS["nothing"]
+    assert contains(decode(tmp_path / "steps.png"), color) > 100, "in the legend"
 
 
 @pytest.mark.parametrize("steps", [1, 15])

@@ -41,6 +41,13 @@ class PixelwisePolicy:
             chosen = policy.most_probable if self.act_deterministically else policy.sample(self.rng)
         return chosen.array
 
+    def crop(self, rows: slice, columns: slice) -> None:
+        """Go on with a part of the images; the hidden map of the others is forgotten."""
+        hidden = self.model.get_state()
+        if hidden is not None:
+            # A copy, so that the memory of the others is freed; channels stay last in it.
+            self.model.set_state(hidden[:, :, rows, columns].copy(order="K"))
+
     def stop_episode(self) -> None:
         """Forget the hidden map."""
         self.model.reset_state()

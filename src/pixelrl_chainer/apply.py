@@ -9,11 +9,13 @@ import numpy as np
 
 from .agent import PixelwisePolicy
 from .backend import CPU, Array, Device, to_numpy
-from .env import PixelEnv
+from .env import PixelEnv, Rollout
 from .errors import DataError
-from .evaluate import Rollout, rollout
+from .evaluate import rollout
 from .files import replace_atomically
 from .images import SUFFIXES, list_images, read_image, to_8bit, to_float, write_image
+from .progress import Progress, no_progress
+from .settings import TILE
 from .viz.figures import steps
 
 
@@ -77,8 +79,8 @@ def plan(
 
 def read_channels(path: Path) -> Array:
     """Read an image as its channels, float32 (C, 1, H, W) in [0, 1]; C is 1, or 3 as B, G, R."""
-    image = to_float(read_image(path))
-    return np.ascontiguousarray(np.atleast_3d(image).transpose(2, 0, 1)[:, None])
+    image = np.atleast_3d(read_image(path))
+    return to_float(np.ascontiguousarray(image.transpose(2, 0, 1)[:, None]))
 
 
 def apply_to_file(
@@ -89,6 +91,8 @@ def apply_to_file(
     *,
     device: Device = CPU,
     keep_steps: bool = False,
+    tile: int = TILE,
+    progress: Progress = no_progress,
 ) -> None:
     """Process one image file.
 
@@ -104,6 +108,8 @@ def apply_to_file(
     keep_steps : bool
         Also write :func:`step_files`: states, float32 (T + 1, C, H, W), action_maps, uint8
         (T, C, H, W), and the names of the actions; and the same as a picture.
+    tile, progress
+        See :func:`~pixelrl_chainer.evaluate.rollout`.
 
     Raises
     ------
@@ -111,7 +117,8 @@ def apply_to_file(
         If the image cannot be read or the result not be written.
     """
     with device.use():
-        result = rollout(policy, env, device.send(read_channels(source)), record=keep_steps)
+        channels = device.send(read_channels(source))
+        result = rollout(policy, env, channels, record=keep_steps, tile=tile, progress=progress)
     write_image(target, _to_image(to_numpy(result.output)))
     if keep_steps:
         _write_steps(result, env, source, target)

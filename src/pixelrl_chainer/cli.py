@@ -70,7 +70,7 @@ def _run() -> int:
     except PixelRLError as error:
         message = str(error)
     except MemoryError:
-        message = "out of memory: use smaller images, crops or batches"
+        message = "out of memory: use smaller tiles (--tile), crops or batches"
     except OSError as error:
         if error.filename is None:
             # What standard output did not take must not be tried again when Python ends.

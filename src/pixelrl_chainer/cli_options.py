@@ -55,6 +55,9 @@ weights_option = click.option(
 conv_option = click.option(
     "--conv", help="auto: our convolutions on a CPU; stock: Chainer's everywhere."
 )
+tile_option = click.option(
+    "--tile", type=int, help="Side of the tiles of large images; 0: in one piece."
+)
 variant_option = click.option("--variant", help="plain, convgru or convgru-rmc.")
 profile_option = click.option(
     "--profile",

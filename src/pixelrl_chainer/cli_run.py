@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from .cli_options import (
     make_config,
     profile_option,
     task_options,
+    tile_option,
     variant_option,
     weights_option,
 )
@@ -89,6 +91,7 @@ def train_command(output: Path, device: str, **given: Any) -> None:
 @click.option("--augment", is_flag=True, default=None, help="Mean over 8 flips and rotations.")
 @click.option("--policy", help="greedy or sample.")
 @conv_option
+@tile_option
 @json_option
 @click.option("--csv", "csv_file", type=PATH, help="Write the scores of each image as CSV.")
 @common_options
@@ -123,6 +126,7 @@ def eval_command(
         eval__protocol=given["protocol"],
         eval__augment=given["augment"],
         eval__policy=given["policy"],
+        eval__tile=given["tile"],
         network__conv=given["conv"],
     )
     config = resolve_data(config)
@@ -147,6 +151,7 @@ def eval_command(
 @weights_option
 @task_options
 @conv_option
+@tile_option
 @click.option("--force", is_flag=True, help="Replace existing results.")
 @click.option("--steps", "keep_steps", is_flag=True, help="Also save each state and action map.")
 @common_options
@@ -173,6 +178,7 @@ def apply_command(
         sigma=given["sigma"],
         level=given["level"],
         task__name=given["task"],
+        eval__tile=given["tile"],
         network__conv=given["conv"],
     )
     weights = resolve(weights, config)
@@ -184,11 +190,12 @@ def apply_command(
     env, chosen = make_env(config), select_device(device)
     pairs = plan(inputs, output, force=force, keep_steps=keep_steps)
     policy = load_policy(config, weights, env, chosen)
+    process = partial(apply_to_file, policy, env, device=chosen, keep_steps=keep_steps)
     failed = 0
     with bar(len(pairs), "applying") as advance:
         for source, target in pairs:
             try:
-                apply_to_file(policy, env, source, target, device=chosen, keep_steps=keep_steps)
+                process(source, target, tile=config.eval.tile, progress=bar)
             except PixelRLError as error:
                 failed += 1
                 click.echo(f"error: {error}", err=True)

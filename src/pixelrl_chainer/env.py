@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .actions import ACTIONS, ActionSet
-from .backend import Array
+from .backend import Array, xp_of
 from .errors import ConfigError
 from .settings import Config
 from .tasks import Task, find_task
@@ -21,6 +22,25 @@ class Step(NamedTuple):
     observations: Array
     rewards: Array
     done: bool
+
+
+@dataclass
+class Rollout:
+    """What happened to a batch of images in an episode.
+
+    Attributes
+    ----------
+    output : array, float32 (B, C, H, W)
+        Last state, not clipped.
+    states : list of arrays, float32 (B, C, H, W)
+        Image before each step and after the last; empty unless recorded.
+    action_maps : list of arrays, int32 (B, H, W)
+        Actions of each step; empty unless recorded.
+    """
+
+    output: Array
+    states: list[Array] = field(default_factory=list)
+    action_maps: list[Array] = field(default_factory=list)
 
 
 class PixelEnv:
@@ -101,6 +121,21 @@ class PixelEnv:
         if self._clean is not None:
             rewards = self.task.reward(self._clean, before, self.images, self.reward_scale)
         return Step(self.images, rewards, self._step == self.steps)
+
+    def crop(self, rows: slice, columns: slice) -> None:
+        """Go on with a part of the images; the others' memory is freed.
+
+        Raises
+        ------
+        RuntimeError
+            If there has been no episode.
+        """
+        if self.images is None:
+            raise RuntimeError("no episode to crop: call reset first")
+        xp = xp_of(self.images)
+        self.images = xp.ascontiguousarray(self.images[:, :, rows, columns])
+        if self._clean is not None:
+            self._clean = xp.ascontiguousarray(self._clean[:, :, rows, columns])
 
 
 def make_env(config: Config) -> PixelEnv:

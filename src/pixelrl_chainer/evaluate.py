@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
+from .agent import PixelwisePolicy
 from .backend import CPU, Array, Device, to_numpy, xp_of
 from .datasets import ImageSet
 from .degradations import Rng
-from .env import PixelEnv
+from .env import PixelEnv, Rollout
 from .metrics import psnr, ssim
+from .progress import Progress, no_progress
 from .rng import stream
-from .settings import EvalConfig
+from .settings import TILE, EvalConfig
+from .tiling import tiled_rollout
 
 
 class Actor(Protocol):
@@ -52,26 +54,15 @@ class RandomAgents:
         """Nothing to forget."""
 
 
-@dataclass
-class Rollout:
-    """What happened to a batch of images.
-
-    Attributes
-    ----------
-    output : array, float32 (B, C, H, W)
-        Last state, not clipped.
-    states : list of arrays, float32 (B, C, H, W)
-        Image before each step and after the last; empty unless recorded.
-    action_maps : list of arrays, int32 (B, H, W)
-        Actions of each step; empty unless recorded.
-    """
-
-    output: Array
-    states: list[Array] = field(default_factory=list)
-    action_maps: list[Array] = field(default_factory=list)
-
-
-def rollout(actor: Actor | None, env: PixelEnv, images: Array, *, record: bool = False) -> Rollout:
+def rollout(
+    actor: Actor | None,
+    env: PixelEnv,
+    images: Array,
+    *,
+    record: bool = False,
+    tile: int = TILE,
+    progress: Progress = no_progress,
+) -> Rollout:
     """Let ``actor`` work on ``images`` for an episode.
 
     Parameters
@@ -83,7 +74,20 @@ def rollout(actor: Actor | None, env: PixelEnv, images: Array, *, record: bool =
         Corrupted images.
     record : bool
         Keep the state and the action map of every step.
+    tile : int
+        A network works tile by tile on more than ``tile`` x ``tile`` pixels, with the same result
+        (see :mod:`pixelrl_chainer.tiling`); 0: never.
+    progress : Progress
+        Shows how many steps of tiles are done, if there are tiles.
+
+    Raises
+    ------
+    ConfigError
+        If ``tile`` is too small for the length of the episode.
     """
+    pixels = images.size // images.shape[1]
+    if isinstance(actor, PixelwisePolicy) and 0 < tile * tile < pixels:
+        return tiled_rollout(actor, env, images, tile, record=record, progress=progress)
     result = Rollout(images, [images] if record else [])
     if actor is None:
         return result
@@ -102,17 +106,19 @@ def rollout(actor: Actor | None, env: PixelEnv, images: Array, *, record: bool =
     return result
 
 
-def augmented_rollout(actor: Actor | None, env: PixelEnv, images: Array) -> Array:
+def augmented_rollout(
+    actor: Actor | None, env: PixelEnv, images: Array, *, tile: int = TILE
+) -> Array:
     """Mean output over the eight flips and quarter turns of ``images``, each undone (rows "aug.").
 
-    Shapes as in :func:`rollout`.
+    Arguments and shapes as in :func:`rollout`.
     """
     total = 0
     for turns in range(4):
         for flip in (False, True):
             turned = xp_of(images).rot90(images, turns, axes=(2, 3))
             seen = turned[..., ::-1] if flip else turned
-            output = rollout(actor, env, xp_of(images).ascontiguousarray(seen)).output
+            output = rollout(actor, env, xp_of(images).ascontiguousarray(seen), tile=tile).output
             back = output[..., ::-1] if flip else output
             total = total + xp_of(images).rot90(back, -turns, axes=(2, 3))
     return total / np.float32(8)
@@ -177,9 +183,9 @@ def evaluate(
             begin = time.perf_counter()
             sent = device.send(corrupted)
             if config.augment:
-                result = augmented_rollout(actor, env, sent)
+                result = augmented_rollout(actor, env, sent, tile=config.tile)
             else:
-                result = rollout(actor, env, sent).output
+                result = rollout(actor, env, sent, tile=config.tile).output
             output = to_numpy(result)
             seconds = time.perf_counter() - begin
             rows.append(

@@ -199,7 +199,9 @@ class Experiment:
         ((clean, corrupted),) = pair
         policy = load_policy(self.config, weights, env, self.device)
         with self.device.use():
-            recorded = rollout(policy, env, self.device.send(corrupted), record=True)
+            recorded = rollout(
+                policy, env, self.device.send(corrupted), record=True, tile=self.config.eval.tile
+            )
         states = [to_numpy(state)[0, 0] for state in recorded.states]
         figures.steps(
             states,

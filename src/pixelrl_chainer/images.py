@@ -115,7 +115,7 @@ def to_float(image: Image8) -> ImageFloat:
     numpy.ndarray
         float32 of the same shape, ``image / 255``.
     """
-    return image.astype(np.float32) / np.float32(255)
+    return np.divide(image, np.float32(255), dtype=np.float32)
 
 
 def to_8bit(image: npt.NDArray[Any]) -> Image8:

@@ -11,6 +11,11 @@ from .images import to_8bit
 
 Image = NDArray[np.float32]
 
+WINDOW = 7
+"""Side of the window of SSIM."""
+STRIP = 1024
+"""Rows of window centres at a time: a dozen maps in double precision are held for them."""
+
 
 def psnr(output: Image, clean: Image) -> float:
     """Peak signal-to-noise ratio in dB after clipping and rounding both images to 8 bits.
@@ -44,8 +49,15 @@ def ssim(output: Image, clean: Image) -> float:
     float
         In [-1, 1]; NaN where a side is shorter than the window.
     """
-    if min(clean.shape[-2:]) < 7:
+    height, width = clean.shape[-2:]
+    if min(height, width) < WINDOW:
         return float("nan")
-    return float(
-        structural_similarity(to_8bit(output), to_8bit(clean), data_range=255, channel_axis=0)
-    )
+    images = to_8bit(output), to_8bit(clean)
+    total = 0.0
+    for top in range(0, height - WINDOW + 1, STRIP):
+        strip = [image[:, top : top + STRIP + WINDOW - 1] for image in images]
+        centres = strip[0].shape[1] - WINDOW + 1
+        total += centres * structural_similarity(
+            *strip, win_size=WINDOW, data_range=255, channel_axis=0
+        )
+    return float(total / (height - WINDOW + 1))

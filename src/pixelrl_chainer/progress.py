@@ -41,6 +41,7 @@ def bar(total: int, description: str, initial: int = 0) -> Iterator[Callable[...
         desc=description,
         initial=initial,
         dynamic_ncols=terminal,
+        leave=None,  # a bar within another one disappears when it is full
         mininterval=0.2 if terminal else 30,
         file=sys.stderr,
     ) as shown:

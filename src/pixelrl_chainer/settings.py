@@ -125,6 +125,11 @@ class DataConfig:
     validation: tuple[str, ...] = ()
 
 
+TILE = 1344
+"""Side of a tile of a large image. 64 channels of it are 462 MB, of which at most five times that
+is held; with a colour image of 24 megapixels, before and after, that is less than 3 GB."""
+
+
 @dataclass(frozen=True)
 class EvalConfig:
     """How a policy is scored.
@@ -142,6 +147,9 @@ class EvalConfig:
         ``greedy`` (published) or ``sample``.
     limit : int or None
         Number of images, from the first.
+    tile : int
+        Images of more than ``tile`` x ``tile`` pixels are processed in tiles of at most that side,
+        with the same result; 0: never.
     """
 
     seeds: tuple[int, ...] = (0,)
@@ -149,6 +157,7 @@ class EvalConfig:
     augment: bool = False
     policy: str = "greedy"
     limit: int | None = None
+    tile: int = TILE
 
 
 @dataclass(frozen=True)
@@ -190,7 +199,10 @@ _AT_LEAST_ONE = (
     "eval.limit",
 )
 _SHARES = ("loss.gamma", "train.flip", "train.rotate")
-_NOT_NEGATIVE = ("task.level", "train.seed", "train.learning_rate", "train.max_angle")
+_NOT_NEGATIVE = (
+    *("task.level", "train.seed", "train.learning_rate", "train.max_angle"),
+    "eval.tile",
+)
 _LARGEST_NOISE_SEED = 2**32 - 1  # of NumPy's older generator, which makes the test noise
 
 

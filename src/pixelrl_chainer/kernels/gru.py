@@ -57,17 +57,18 @@ class ConvGRU(chainer.FunctionNode):
     def forward_cpu(self, inputs: tuple[Array, ...]) -> tuple[Array]:
         x, h, Wz, Uz, Wr, Ur, W, U = inputs
         h = _in_order(h)
-        z = _gate(gates.sigmoid, (x, h), _joined(Wz, Uz))
         r = _gate(gates.sigmoid, (x, h), _joined(Wr, Ur))
         rh = r.copy(order="K") if chainer.config.enable_backprop else r
         _pass(gates.scale, rh, h)
         c = _gate(gates.tanh, (x, rh), _joined(W, U))
+        del rh
         if not chainer.config.enable_backprop:
-            _pass(gates.mix, c, z, h)
+            del r  # before there is a z: one map less at the peak
+            _pass(gates.mix, c, _gate(gates.sigmoid, (x, h), _joined(Wz, Uz)), h)
             return (c,)
+        z = _gate(gates.sigmoid, (x, h), _joined(Wz, Uz))
         self.retain_inputs(tuple(range(8)))
         self.kept = z, r, c
-        del rh
         out = c.copy(order="K")
         _pass(gates.mix, out, z, h)
         return (out,)

@@ -108,6 +108,17 @@ class PixelFCN(chainer.Chain, A3CModel, Recurrent):
                 self.conv_R = _RewardKernel()
         self.hidden: Array | None = None
 
+    @property
+    def dilations(self) -> tuple[int, ...]:
+        """Dilations of the layers on the longest way from an observation to the logits."""
+        blocks = (self.diconv2, self.diconv3, self.diconv4, self.diconv5_pi, self.diconv6_pi)
+        layers = (self.conv1, *(block.diconv for block in blocks))
+        if self.config.recurrent:  # the reset gate, then the candidate that it gates
+            layers += (self.conv7_Wr, self.conv7_U, self.conv8_pi.model)
+        else:
+            layers += (self.conv7_pi.model,)
+        return tuple(layer.dilation for layer in layers)
+
     def trunk(self, observations: Array) -> chainer.Variable:
         """Features shared by both branches: (B, C, H, W) -> (B, 64, H, W)."""
         return self._without_keeping(
@@ -117,6 +128,7 @@ class PixelFCN(chainer.Chain, A3CModel, Recurrent):
     def policy_branch(self, features: chainer.Variable) -> chainer.Variable:
         """Logits (B, A, H, W) of trunk ``features``; advances the hidden map."""
         x = self.diconv6_pi(self.diconv5_pi(features))
+        del features  # their memory serves the convGRU, if nobody else needs them
         if not self.config.recurrent:
             return self.conv7_pi(x)
         state = conv_gru(

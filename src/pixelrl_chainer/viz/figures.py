@@ -21,6 +21,8 @@ from .palette import colors
 DPI = 110
 LARGEST_RATIO = 4.0
 """Longer images are drawn in panels of this ratio of sides, with margins."""
+LARGEST_SIDE = 1024
+"""Of larger images every second, third, ... pixel is drawn; a panel has fewer dots."""
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -74,6 +76,12 @@ def _smooth(values: Sequence[float]) -> list[float]:
     return [float(np.mean(values[max(0, i - span + 1) : i + 1])) for i in range(len(values))]
 
 
+def _thin(image: Array) -> Array:
+    """Leave out rows and columns of an image (H, W, ...) that is too large to be drawn."""
+    every = -(-max(image.shape[:2]) // LARGEST_SIDE)
+    return image[::every, ::every]
+
+
 def steps(
     states: Sequence[Array],
     action_maps: Sequence[Array],
@@ -107,16 +115,18 @@ def steps(
     for axis in axes.flat:
         axis.set_axis_off()
     for t, state in enumerate(states):
-        shown = to_8bit(state if state.ndim == 2 else state[..., ::-1])
+        shown = to_8bit(_thin(state if state.ndim == 2 else state[..., ::-1]))
         axes[0, t].imshow(shown, cmap="gray", vmin=0, vmax=255)
         name = "input" if t == 0 else f"after step {t}"
         axes[0, t].set_title(f"{name}\n{notes[t]}" if notes else name, fontsize="small")
     palette = colors(actions.names)
     norm = BoundaryNorm(np.arange(len(palette) + 1) - 0.5, len(palette))
     for t, chosen in enumerate(action_maps):
-        axes[1, t].imshow(chosen, cmap=ListedColormap(palette), norm=norm, interpolation="nearest")
+        cmap = ListedColormap(palette)
+        axes[1, t].imshow(_thin(chosen), cmap=cmap, norm=norm, interpolation="nearest")
         axes[1, t].set_title(f"actions of step {t + 1}", fontsize="small")
-    share = np.bincount(np.concatenate([m.ravel() for m in action_maps]), minlength=len(actions))
+    counts = [np.bincount(chosen.ravel(), minlength=len(actions)) for chosen in action_maps]
+    share = np.sum(counts, axis=0)
     handles = [
         Patch(facecolor=color, edgecolor="gray", label=f"{action.label}  {part:.0%}")
         for color, action, part in zip(palette, actions.actions, share / share.sum(), strict=True)
