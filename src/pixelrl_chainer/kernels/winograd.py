@@ -220,10 +220,11 @@ def _block(C, K):  # type: ignore[no-untyped-def]
     """Tiles of a block, and buffers for it: inputs, products, a patch and a side of a tile.
 
     The buffers have a row more than tiles: rows at multiples of a page would share cache lines.
+    They are not filled: products of rows behind the last tile are computed, but not used.
     """
     tiles = max(BLOCK // (C + K) // ROWS, 1) * ROWS
-    V = np.zeros((36, tiles + 1, C), np.float32)
-    M = np.zeros((36, tiles + 1, K), np.float32)
+    V = np.empty((36, tiles + 1, C), np.float32)
+    M = np.empty((36, tiles + 1, K), np.float32)
     return tiles, V, M, np.empty(36 * max(C, K), np.float32), np.empty(36 * LANES, np.float32)
 
 
