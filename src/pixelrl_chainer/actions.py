@@ -20,6 +20,7 @@ import numpy as np
 from . import filters, paper
 from .backend import Array, xp_of
 from .kernels import actions_cpu, actions_gpu
+from .kernels.borders import RADIUS
 from .kernels.operations import PixelOperation
 
 _KEEP = PixelOperation("keep")
@@ -88,6 +89,7 @@ class ActionSet:
         """
         filters.check_images(images)
         self._check_map(images, action_map)
+        self._check_numbers(action_map)
         xp = xp_of(images)
         kernel = actions_cpu if xp is np else actions_gpu
         operations = tuple(action.operation or _KEEP for action in self.actions)
@@ -108,6 +110,8 @@ class ActionSet:
             )
         if action_map.dtype.kind not in "iu":
             raise ValueError(f"action_map must hold integers, found {action_map.dtype}")
+
+    def _check_numbers(self, action_map: Array) -> None:
         lowest, highest = int(action_map.min()), int(action_map.max())
         if lowest < 0 or highest >= len(self):
             raise ValueError(
@@ -126,7 +130,7 @@ def _shift(name: str, label: str, delta: float) -> Action:
 
 
 def _separable(kernel: Sequence[float]) -> PixelOperation:
-    return PixelOperation("separable", tuple(kernel[: filters.RADIUS + 1]))
+    return PixelOperation("separable", tuple(kernel[: RADIUS + 1]))
 
 
 def _gaussian(sigma: float) -> Action:

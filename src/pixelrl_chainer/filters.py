@@ -21,11 +21,9 @@ from math import exp
 import numpy as np
 
 from .backend import Array, xp_of
-from .kernels.borders import reflect_101, replicate
+from .kernels.borders import RADIUS, reflect_101, replicate
 from .kernels.median import median_of_windows
 from .paper import FILTER_SIZE
-
-RADIUS = FILTER_SIZE // 2
 
 BOX_KERNEL = (1 / FILTER_SIZE,) * FILTER_SIZE
 

@@ -3,8 +3,8 @@
 The images are cut into patches, which threads share. On a patch with its border, which stays in the
 first caches, the actions that occur there are computed in vector instructions, one after the other,
 and every pixel picks its own. That costs less than going from pixel to pixel, where nothing could
-be computed in vectors (docs/PERFORMANCE.md). A pixel's value does not depend on the patches or
-threads.
+be computed in vectors (docs/PERFORMANCE.md). What a pixel gets depends neither on the patches nor
+on the threads.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 
 from ..backend import Array
 from . import patches
-from .borders import reflect_101, replicate
+from .borders import RADIUS, reflect_101, replicate
 from .compiled import exact, inline
 from .operations import KINDS, PixelOperation
-from .patches import RADIUS, STEP
+from .patches import STEP
 from .threads import share
 
 ROWS, COLUMNS = 36, 128
@@ -30,8 +30,9 @@ _KEEP, _SHIFT, _SEPARABLE, _BILATERAL, _MEDIAN = map(
 )
 
 _NO_CHANGE = np.float32(-0.0)  # of which the sum with any number is that number, its sign included
-_MIRRORED, _REPEATED = 0, 1
-"""Borders."""
+_MIRRORED, _REPEATED = 0, 1  # borders
+
+_LAST_BIT = 63  # of a set of action numbers; larger ones share bits, which costs only time
 
 _reflect_101 = inline(reflect_101)
 _replicate = inline(replicate)
@@ -97,25 +98,24 @@ def _choose(images, action_map, kinds, numbers, rows, columns, corners, result):
     """Write the patches of ``result`` with these ``corners``."""
     _, channels, height, width = images.shape
     capacity = _whole_steps(rows * (columns + 2 * RADIUS))
-    length = capacity + 2 * RADIUS * (columns + 2 * RADIUS + 1) + STEP
-    windows = np.zeros((channels, 2, length), np.float32)
+    reach = 2 * RADIUS * (columns + 2 * RADIUS + 1)
+    windows = np.zeros((channels, 2, capacity + reach), np.float32)
     chosen = np.zeros((channels, capacity), np.float32)
-    scratch = np.zeros((5, capacity + STEP), np.float32)
+    scratch = np.zeros((5, capacity + 2 * RADIUS), np.float32)
     line = np.zeros(capacity, np.float32)
     actions = np.zeros(capacity, np.int32)
-    present = np.zeros(len(kinds), np.bool_)
     for n in range(len(corners)):
         image, top, left = corners[n]
         h, w = min(rows, height - top), min(columns, width - left)
         stride = w + 2 * RADIUS
         count = _whole_steps(h * stride)
-        _read(action_map[image], top, left, h, w, actions, present)
+        present = _read(action_map[image], top, left, h, w, actions)
         for c in range(channels):
             for border in (_MIRRORED, _REPEATED):
-                _load(images[image, c], top, left, h, stride, border, windows[c, border])
+                _load(images[image, c], top, left, h, w, border, windows[c, border])
             patches.shift(windows[c, _MIRRORED], stride, count, _NO_CHANGE, chosen[c])
         for number in range(len(kinds)):
-            if present[number] and kinds[number] != _KEEP:
+            if kinds[number] != _KEEP and present >> (number & _LAST_BIT) & 1:
                 for c in range(channels):
                     _compute(
                         kinds[number], numbers[number], windows[c], stride, count, scratch, line
@@ -126,40 +126,41 @@ def _choose(images, action_map, kinds, numbers, rows, columns, corners, result):
 
 
 @exact
-def _read(action_map, top, left, h, w, actions, present):  # type: ignore[no-untyped-def]
-    """Copy the actions of a patch, and note which of them occur."""
-    present[:] = False
+def _read(action_map, top, left, h, w, actions):  # type: ignore[no-untyped-def]
+    """Copy the actions of a patch; return a set bit for each number, modulo 64, that occurs."""
+    present = 0
     for y in range(h):
         source = action_map[top + y, left : left + w]
         target = actions[y * (w + 2 * RADIUS) :]
         for x in range(w):
             target[x] = source[x]
         for x in range(w):
-            present[source[x]] = True
+            present |= 1 << (source[x] & _LAST_BIT)
+    return present
 
 
 @exact
-def _load(plane, top, left, h, stride, border, window):  # type: ignore[no-untyped-def]
+def _load(plane, top, left, h, w, border, window):  # type: ignore[no-untyped-def]
     """Copy a patch and the pixels around it."""
     height, width = plane.shape
-    first, last = max(left - RADIUS, 0), min(left - RADIUS + stride, width)
+    first, second = _pixel(left - 2, width, border), _pixel(left - 1, width, border)
+    third, fourth = _pixel(left + w, width, border), _pixel(left + w + 1, width, border)
     for y in range(h + 2 * RADIUS):
         source = plane[_pixel(top - RADIUS + y, height, border)]
-        target = window[y * stride :]
-        for x in range(left - RADIUS, first):
-            target[x - left + RADIUS] = source[_pixel(x, width, border)]
-        inside, pixels = target[first - left + RADIUS :], source[first:last]
-        for x in range(last - first):
+        target = window[y * (w + 2 * RADIUS) :]
+        inside, outside = target[RADIUS:], target[RADIUS + w :]
+        pixels = source[left : left + w]
+        for x in range(w):
             inside[x] = pixels[x]
-        for x in range(last, left - RADIUS + stride):
-            target[x - left + RADIUS] = source[_pixel(x, width, border)]
+        target[0], target[1] = source[first], source[second]
+        outside[0], outside[1] = source[third], source[fourth]
 
 
 @inline
 def _pixel(position, size, border):  # type: ignore[no-untyped-def]
-    if border == _MIRRORED:
-        return _reflect_101(position, size)
-    return _replicate(position, size)
+    if 0 <= position < size:
+        return position
+    return _reflect_101(position, size) if border == _MIRRORED else _replicate(position, size)
 
 
 @exact

@@ -1,6 +1,11 @@
-"""Which pixel stands outside the border of an image; plain functions, also compiled into loops."""
+"""What lies around an image; plain functions, also compiled into loops."""
 
 from __future__ import annotations
+
+from ..paper import FILTER_SIZE
+
+RADIUS = FILTER_SIZE // 2
+"""Pixels around an image that the windows of its border pixels reach."""
 
 
 def reflect_101(position: int, size: int) -> int:

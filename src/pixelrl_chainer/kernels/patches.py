@@ -4,10 +4,11 @@ A patch with its border lies line by line in one vector, the window. The 5x5 pix
 of the patch then begin at place i of the window, a neighbour is a constant offset, and every filter
 is a few long loops that are compiled to vector instructions. Windows that straddle two lines give
 values that nobody uses. So that no loop leaves a remainder, which would be computed one by one,
-counts are multiples of STEP; vectors are long enough for that (:func:`places_of`).
+counts are multiples of STEP; all vectors are long enough for that.
 
-Everything is rounded as by NumPy except in the bilateral filter, whose products are fused with sums
-and whose exponential is our own.
+Arguments are float32 vectors except ``stride``, the length of a line with its border, and
+``count``, the number of results. Sums and products are rounded as by NumPy, except in the bilateral
+filter: there they are fused, and the exponential is our own.
 """
 
 from __future__ import annotations
@@ -18,9 +19,8 @@ import numpy as np
 
 from ..paper import FILTER_SIZE
 from . import median as network
+from .borders import RADIUS
 from .compiled import exact, inline, jit
-
-RADIUS = FILTER_SIZE // 2
 
 STEP = 64
 """Values that a compiled loop takes at a time, at most: four registers of 16."""
@@ -30,8 +30,8 @@ _LOG2E = 1 / math.log(2)
 _ROUND = np.float32(1.5 * 2**23)
 """Adding it leaves the nearest integer in the last bits."""
 
-_LOWEST = np.float32(-126)
-"""Exponent of the smallest normal float32."""
+_LOWEST = np.float32(-127)
+"""Exponent of zero, if it is read as that of a normal float32."""
 
 _EXPONENT_PLACE = np.int32(23)
 
@@ -61,12 +61,13 @@ _middle = inline(network.middle)
 
 @inline
 def power_of_two(x):  # type: ignore[no-untyped-def]
-    """2^x for x <= 0 within 1.5e-7 of itself; 0 below 2^-126 and for NaN."""
+    """2^x for x <= 0 within 1e-7 of itself, below 2^-126 within that; 0 for NaN."""
+    x = x if x > _LOWEST else _LOWEST
     shifted = np.float32(x + _ROUND)
     f = x - (shifted - _ROUND)
     value = np.float32(_1 + f * (_C1 + f * (_C2 + f * (_C3 + f * (_C4 + f * (_C5 + f * _C6))))))
     bits = np.int32(value.view(np.int32) + np.int32(shifted.view(np.int32) << _EXPONENT_PLACE))
-    return bits.view(np.float32) if x >= _LOWEST else _0
+    return bits.view(np.float32)
 
 
 @exact
@@ -83,7 +84,7 @@ def separable(window, stride, count, numbers, column, line):  # type: ignore[no-
     outer, inner, centre = numbers[0], numbers[1], numbers[2]
     r0, r1, r2 = window, window[stride:], window[2 * stride :]
     r3, r4 = window[3 * stride :], window[4 * stride :]
-    for i in range(count + STEP):
+    for i in range(count):
         column[i] = r2[i] * centre + (r1[i] + r3[i]) * inner + (r0[i] + r4[i]) * outer
     for i in range(count):
         line[i] = (
@@ -122,7 +123,7 @@ def bilateral(window, stride, count, numbers, line):  # type: ignore[no-untyped-
 @exact
 def median(window, stride, count, scratch, line):  # type: ignore[no-untyped-def]
     """Write the medians of 5x5 pixels."""
-    _sort_columns(window, stride, count + STEP, scratch)
+    _sort_columns(window, stride, count, scratch)
     r0, r1, r2, r3, r4 = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
     for i in range(count):
         m03, m04 = _last_two(_lower, _upper, _neighbours(_lower, _upper, r0, i))
