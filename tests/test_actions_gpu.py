@@ -27,8 +27,9 @@ SHAPES = [(1, 1, 1, 1), (1, 2, 1, 7), (2, 1, 4, 4), (2, 1, 2, 3), (3, 3, 33, 21)
 every_set = pytest.mark.parametrize("action_set", ACTIONS.values(), ids=ACTIONS)
 
 
-def expressions(action_set: ActionSet) -> tuple[str, ...]:
-    return tuple(action.cuda for action in action_set.actions)
+def cuda_source(action_set: ActionSet) -> str:
+    operations = [action.operation for action in action_set.actions]
+    return actions_gpu.source([operation for operation in operations if operation])
 
 
 def random_case(action_set: ActionSet, shape: tuple[int, ...]) -> tuple[Array, Array]:
@@ -63,7 +64,7 @@ def host_kernel(tmp_path_factory: pytest.TempPathFactory) -> Compile:
 
     def compile_set(action_set: ActionSet) -> Kernel:
         source, library = folder / f"{action_set.name}.cpp", folder / f"{action_set.name}.so"
-        source.write_text(HOST_PRELUDE + actions_gpu.source(expressions(action_set)))
+        source.write_text(HOST_PRELUDE + cuda_source(action_set))
         flags = ["-O1", "-shared", "-fPIC", "-ffp-contract=off", "-Wno-unknown-pragmas"]
         subprocess.run([compiler, *flags, str(source), "-o", str(library)], check=True)
         function = ctypes.CDLL(str(library)).choose
@@ -122,7 +123,7 @@ def test_source_compiles_for_gpus(action_set: ActionSet, architecture: int) -> N
     if architecture not in list(supported):
         pytest.skip(f"this NVRTC does not know compute_{architecture}")
     program = ctypes.c_void_p()
-    text = actions_gpu.source(expressions(action_set)).encode()
+    text = cuda_source(action_set).encode()
     library.nvrtcCreateProgram(ctypes.byref(program), text, b"choose.cu", 0, None, None)
     flags = [f"--gpu-architecture=compute_{architecture}", *actions_gpu.OPTIONS]
     options = (ctypes.c_char_p * len(flags))(*(flag.encode() for flag in flags))

@@ -24,7 +24,8 @@ MODULES = {
 
 IMAGE_SIDE = {
     *("filters", "actions", "env", "tasks", "metrics", "degradations", "rewards", "images"),
-    *("datasets", "batches", "kernels.median", "kernels.actions_gpu"),
+    *("datasets", "batches", "kernels.median", "kernels.borders", "kernels.operations"),
+    *("kernels.actions_cpu", "kernels.actions_gpu", "kernels.patches"),
 }
 """What happens to images: knows no network."""
 

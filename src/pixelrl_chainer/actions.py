@@ -2,7 +2,8 @@
 
 An action is any pure function from float32 (B, C, H, W) images to images of the same shape. It runs
 on the whole current image; then every pixel, with all its channels, takes the result of the action
-it chose.
+it chose. Actions that are also described as a pixel operation run together, in one pass over the
+images.
 
 The position of an action in its set is the channel of the policy that chooses it, so the order of a
 set is part of the format of every weight file: never reorder or extend an existing set, add one.
@@ -10,7 +11,7 @@ set is part of the format of every weight file: never reorder or extend an exist
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,7 +19,11 @@ import numpy as np
 
 from . import filters, paper
 from .backend import Array, xp_of
-from .kernels import actions_gpu as gpu
+from .kernels import actions_cpu, actions_gpu
+from .kernels.borders import RADIUS
+from .kernels.operations import PixelOperation
+
+_KEEP = PixelOperation("keep")
 
 
 @dataclass(frozen=True)
@@ -33,15 +38,15 @@ class Action:
         Short text for figures and tables.
     apply : callable
         Pure function from float32 (B, C, H, W) images to images of the same shape and dtype.
-    cuda : str
-        The same as a C expression of one pixel (see :mod:`pixelrl_chainer.kernels.actions_gpu`);
-        empty if there is none. A set whose actions all have one runs as a single GPU kernel.
+    operation : PixelOperation or None
+        The same for one pixel, in the terms of the fused kernels of CPU and GPU; None if they do
+        not know it.
     """
 
     name: str
     label: str
     apply: Callable[[Array], Array]
-    cuda: str = ""
+    operation: PixelOperation | None = None
 
 
 @dataclass(frozen=True)
@@ -84,15 +89,16 @@ class ActionSet:
         """
         filters.check_images(images)
         self._check_map(images, action_map)
+        self._check_numbers(action_map)
         xp = xp_of(images)
-        cuda = tuple(action.cuda for action in self.actions)
-        if xp is not np and all(cuda):
-            return gpu.choose(images, action_map, cuda)
-        result = images
+        kernel = actions_cpu if xp is np else actions_gpu
+        operations = tuple(action.operation or _KEEP for action in self.actions)
+        result = kernel.choose(images, action_map, operations)
         for number, action in enumerate(self.actions):
-            chosen = action_map == number
-            if chosen.any():
-                result = xp.where(chosen[:, None], action.apply(images), result)
+            if action.operation is None:
+                chosen = action_map == number
+                if chosen.any():
+                    result = xp.where(chosen[:, None], action.apply(images), result)
         return result
 
     def _check_map(self, images: Array, action_map: Array) -> None:
@@ -104,6 +110,8 @@ class ActionSet:
             )
         if action_map.dtype.kind not in "iu":
             raise ValueError(f"action_map must hold integers, found {action_map.dtype}")
+
+    def _check_numbers(self, action_map: Array) -> None:
         lowest, highest = int(action_map.min()), int(action_map.max())
         if lowest < 0 or highest >= len(self):
             raise ValueError(
@@ -117,7 +125,12 @@ def _nothing(images: Array) -> Array:
 
 
 def _shift(name: str, label: str, delta: float) -> Action:
-    return Action(name, label, partial(filters.shift, delta=delta), gpu.shift_code(delta))
+    operation = PixelOperation("shift", (delta,))
+    return Action(name, label, partial(filters.shift, delta=delta), operation)
+
+
+def _separable(kernel: Sequence[float]) -> PixelOperation:
+    return PixelOperation("separable", tuple(kernel[: RADIUS + 1]))
 
 
 def _gaussian(sigma: float) -> Action:
@@ -125,7 +138,7 @@ def _gaussian(sigma: float) -> Action:
         f"gaussian-{sigma}",
         f"Gaussian σ {sigma}",
         partial(filters.gaussian_filter, sigma=sigma),
-        gpu.separable_code(filters.gaussian_kernel(sigma)),
+        _separable(filters.gaussian_kernel(sigma)),
     )
 
 
@@ -136,15 +149,15 @@ def _bilateral(sigma_color: float) -> Action:
         f"bilateral-{sigma_color}",
         f"bilateral σc {sigma_color}",
         partial(filters.bilateral_filter, **sigmas),
-        gpu.bilateral_code(exponent, tuple(space.values())),
+        PixelOperation("bilateral", (exponent, *space.values())),
     )
 
 
-NOTHING = Action("nothing", "do nothing", _nothing, gpu.NOTHING)
+NOTHING = Action("nothing", "do nothing", _nothing, _KEEP)
 MINUS = _shift("minus", "−1/255", -paper.PIXEL_STEP)
 PLUS = _shift("plus", "+1/255", paper.PIXEL_STEP)
-BOX = Action("box", "box 5×5", filters.box_filter, gpu.separable_code(filters.BOX_KERNEL))
-MEDIAN = Action("median", "median 5×5", filters.median_filter, gpu.MEDIAN)
+BOX = Action("box", "box 5×5", filters.box_filter, _separable(filters.BOX_KERNEL))
+MEDIAN = Action("median", "median 5×5", filters.median_filter, PixelOperation("median"))
 GAUSSIAN_NARROW = _gaussian(paper.GAUSSIAN_SIGMA_NARROW)
 GAUSSIAN_WIDE = _gaussian(paper.GAUSSIAN_SIGMA_WIDE)
 BILATERAL_NARROW = _bilateral(paper.BILATERAL_SIGMA_COLOR_NARROW)

@@ -21,10 +21,9 @@ from math import exp
 import numpy as np
 
 from .backend import Array, xp_of
+from .kernels.borders import RADIUS, reflect_101, replicate
 from .kernels.median import median_of_windows
 from .paper import FILTER_SIZE
-
-RADIUS = FILTER_SIZE // 2
 
 BOX_KERNEL = (1 / FILTER_SIZE,) * FILTER_SIZE
 
@@ -33,18 +32,6 @@ CPU_BLOCK = 16384
 
 Border = Callable[[int, int], int]
 """Position (any integer) and line length to the pixel of the line that stands there."""
-
-
-def reflect_101(position: int, size: int) -> int:
-    """Return the pixel that stands for ``position`` in a line mirrored at its two end pixels."""
-    period = max(2 * size - 2, 1)
-    position %= period
-    return min(position, period - position)
-
-
-def replicate(position: int, size: int) -> int:
-    """Return the pixel that stands for ``position`` in a line continued by its end pixels."""
-    return min(max(position, 0), size - 1)
 
 
 def check_images(images: Array) -> None:

@@ -1,7 +1,7 @@
 """One CUDA kernel for a whole set of actions: each pixel computes the action it chose, no other.
 
-A set of actions is given as C expressions, one per action in the order of the set, which the
-functions below write; they are compiled into the branches of a ``switch``. The arithmetic follows
+Every operation becomes a call of the function of its name below, and the calls the branches of a
+``switch``. The arithmetic follows
 :mod:`pixelrl_chainer.filters` operation by operation (borders, order of sums, NaN), without fused
 multiply-add; only ``expf`` may round otherwise. CuPy is imported when the first kernel is needed.
 """
@@ -15,15 +15,13 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array
+from .operations import PixelOperation
 
 THREADS = 128
 """Threads per block."""
 
 OPTIONS = ("--fmad=false",)
 """Compiler options: round every product, as NumPy does."""
-
-NOTHING = "pixel.value()"
-MEDIAN = "median(pixel)"
 
 _HELPERS = r"""
 __device__ int mirror(int position, int size) {
@@ -53,6 +51,10 @@ struct Pixel {
     return plane[(long long)nearest(y + row, height) * width + nearest(x + column, width)];
   }
 };
+
+__device__ float keep(const Pixel& pixel) { return pixel.value(); }
+
+__device__ float shift(const Pixel& pixel, float delta) { return pixel.value() + delta; }
 
 __device__ float separable(const Pixel& pixel, float outer, float inner, float centre) {
   float column[5];
@@ -128,38 +130,29 @@ extern "C" __global__ void choose(const float* images, const int* action_map, fl
 """
 
 
-def shift_code(delta: float) -> str:
-    """Write the expression of :func:`pixelrl_chainer.filters.shift`."""
-    return f"pixel.value() + {_literal(delta)}"
+def expression(operation: PixelOperation) -> str:
+    """Write the value of an operation at ``pixel`` as a C expression."""
+    return f"{operation.kind}({', '.join(['pixel', *map(_literal, operation.numbers)])})"
 
 
-def separable_code(kernel: Sequence[float]) -> str:
-    """Write the expression of a separable, symmetric filter of five weights."""
-    outer, inner, centre = map(_literal, kernel[:3])
-    return f"separable(pixel, {outer}, {inner}, {centre})"
-
-
-def bilateral_code(exponent: float, space: Sequence[float]) -> str:
-    """Write the expression of the bilateral filter with the constants of ``bilateral_weights``."""
-    return f"bilateral(pixel, {', '.join(map(_literal, (exponent, *space)))})"
-
-
-def source(expressions: Sequence[str]) -> str:
-    """Write the CUDA source of the kernel ``choose`` for actions 0, 1, ... with these values."""
-    cases = (f"      case {i}: result[i] = {text}; break;" for i, text in enumerate(expressions))
+def source(operations: Sequence[PixelOperation]) -> str:
+    """Write the CUDA source of the kernel ``choose`` for actions 0, 1, ... that do this."""
+    cases = (
+        f"      case {i}: result[i] = {expression(operation)}; break;"
+        for i, operation in enumerate(operations)
+    )
     return _HELPERS + _KERNEL % "\n".join(cases)
 
 
-def choose(images: Array, action_map: Array, expressions: tuple[str, ...]) -> Array:
-    """Apply to every pixel the action it chose.
+def choose(images: Array, action_map: Array, operations: tuple[PixelOperation, ...]) -> Array:
+    """Apply to every pixel the operation it chose.
 
     Parameters
     ----------
     images : cupy float32 array, (B, C, H, W)
     action_map : cupy integer array, (B, H, W)
-        Indices into ``expressions``; the caller has checked them.
-    expressions : tuple of str
-        One C expression per action.
+        Indices into ``operations``; the caller has checked them.
+    operations : tuple of PixelOperation
 
     Returns
     -------
@@ -173,15 +166,15 @@ def choose(images: Array, action_map: Array, expressions: tuple[str, ...]) -> Ar
     _, channels, height, width = map(np.int32, images.shape)
     blocks = min(-(-images.size // THREADS), 2**31 - 1)
     arguments = (images, action_map, result, channels, height, width, np.int64(images.size))
-    _compiled(expressions)((blocks,), (THREADS,), arguments)
+    _compiled(operations)((blocks,), (THREADS,), arguments)
     return result
 
 
 @cache
-def _compiled(expressions: tuple[str, ...]) -> Any:
+def _compiled(operations: tuple[PixelOperation, ...]) -> Any:
     import cupy
 
-    return cupy.RawKernel(source(expressions), "choose", options=OPTIONS)
+    return cupy.RawKernel(source(operations), "choose", options=OPTIONS)
 
 
 def _literal(value: float) -> str:

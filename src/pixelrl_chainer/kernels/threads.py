@@ -76,10 +76,12 @@ if hasattr(os, "register_at_fork"):
 def share(work: Callable[[Any], R], items: Sequence[Any]) -> list[R]:
     """Cut ``items`` into one run for each thread; return what ``work`` makes of each, in order.
 
-    The cuts depend on the number of threads alone, so a sum of the results is reproducible.
+    The cuts depend on the number of threads alone, so a sum of the results is reproducible. The
+    caller's thread takes the first run: a system wakes threads late and on few cores at first.
     """
     keep_freed_memory()
     count = max(1, min(thread_count(), len(items)))
     cuts = [len(items) * i // count for i in range(count + 1)]
     runs = [items[first:last] for first, last in zip(cuts[:-1], cuts[1:], strict=True)]
-    return [work(runs[0])] if count == 1 else list(_pool().map(work, runs))
+    others = [_pool().submit(work, run) for run in runs[1:]]
+    return [work(runs[0]), *(other.result() for other in others)]
