@@ -31,7 +31,7 @@ from .agent import PixelwisePolicy
 from .backend import Array, xp_of
 from .env import PixelEnv, Rollout
 from .errors import ConfigError
-from .filters import RADIUS
+from .kernels.borders import RADIUS
 from .kernels.winograd import TILE
 from .progress import Progress, no_progress
 

@@ -10,9 +10,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from .compiled import inline, jit
 
@@ -27,33 +24,17 @@ _23 = np.int32(23)
 _T2, _T3, _T4, _T5, _T6, _T7 = (np.float32(1 / math.factorial(n)) for n in range(2, 8))
 
 
-@intrinsic
-def _bits(typing, value):  # type: ignore[no-untyped-def]
-    """The float32 ``value`` read as int32."""
-    return types.int32(
-        types.float32
-    ), lambda context, builder, signature, arguments: builder.bitcast(arguments[0], ir.IntType(32))
-
-
-@intrinsic
-def _float(typing, bits):  # type: ignore[no-untyped-def]
-    """The int32 ``bits`` read as float32."""
-    return types.float32(
-        types.int32
-    ), lambda context, builder, signature, arguments: builder.bitcast(arguments[0], ir.FloatType())
-
-
 @inline
 def _expm1(x):  # type: ignore[no-untyped-def]
     """exp(x) - 1 for |x| <= 80, the limit beyond: x = n ln 2 + f, and a series in f."""
     x = max(min(x, _LIMIT), -_LIMIT)
-    shifted = x * _LOG2E + _ROUND
+    shifted = np.float32(x * _LOG2E + _ROUND)
     n = shifted - _ROUND
     f = x - n * _LN2_HIGH
     f -= n * _LN2_LOW
     series = _T2 + f * (_T3 + f * (_T4 + f * (_T5 + f * (_T6 + f * _T7))))
-    exponent = np.int32(np.int32(_bits(shifted) - _ROUND_BITS) << _23)
-    power = _float(np.int32(exponent + _ONE_BITS))
+    exponent = np.int32(np.int32(shifted.view(np.int32) - _ROUND_BITS) << _23)
+    power = np.int32(exponent + _ONE_BITS).view(np.float32)
     return power * (f + f * f * series) + (power - _1)
 
 
