@@ -35,7 +35,10 @@ NETWORK_SIDE = {
 """What learns: knows no environment."""
 
 COMMAND_LINE = {"cli", "cli_data", "cli_run", "__main__"}
-LOOP = {"train", "evaluate", "results", "report", "apply", "experiment", "progress", "interrupt"}
+LOOP = {
+    *("train", "episode", "evaluate", "results", "report", "apply", "experiment", "progress"),
+    "interrupt",
+}
 CHAINER = {"chainer", "chainerrl"}
 
 

@@ -21,7 +21,7 @@ from .settings import EvalConfig
 class Actor(Protocol):
     """What a roll-out needs; part of ChainerRL's agent contract."""
 
-    rng: np.random.Generator
+    rng: Any
 
     def act(self, obs: Array) -> Array:
         """Return action maps (B, H, W) for observations (B, C, H, W)."""
