@@ -80,7 +80,8 @@ class ActionSet:
         TypeError
             If ``images`` is not float32.
         ValueError
-            If a shape, the dtype of ``action_map`` or a number in it is not as stated.
+            If a shape, the dtype of ``action_map`` or a number in it is not as stated. A GPU whose
+            single kernel does the work is not waited for: there a wrong number gives NaN.
         """
         filters.check_images(images)
         self._check_map(images, action_map)
@@ -88,6 +89,7 @@ class ActionSet:
         cuda = tuple(action.cuda for action in self.actions)
         if xp is not np and all(cuda):
             return gpu.choose(images, action_map, cuda)
+        self._check_numbers(action_map)
         result = images
         for number, action in enumerate(self.actions):
             chosen = action_map == number
@@ -104,6 +106,8 @@ class ActionSet:
             )
         if action_map.dtype.kind not in "iu":
             raise ValueError(f"action_map must hold integers, found {action_map.dtype}")
+
+    def _check_numbers(self, action_map: Array) -> None:
         lowest, highest = int(action_map.min()), int(action_map.max())
         if lowest < 0 or highest >= len(self):
             raise ValueError(

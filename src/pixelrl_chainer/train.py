@@ -27,7 +27,7 @@ from .interrupt import stop_requests
 from .metrics import psnr
 from .models.fcn import ModelConfig, PixelFCN
 from .rng import stream
-from .settings import Config
+from .settings import Config, NetworkConfig
 from .weights import initialise
 
 logger = logging.getLogger(__name__)
@@ -110,6 +110,7 @@ class Trainer:
             stream(settings.seed, "init"),
             stock=self.config.network.conv == "stock",
         )
+        model.use_precision(self.config.network.precision)
         if settings.init:
             done = initialise(model, Path(settings.init))
             logger.info(
@@ -225,6 +226,8 @@ def training_settings(config: Config) -> dict[str, Any]:
     """The part of ``config`` that decides which weights are kept, as nested dictionaries."""
     settings = config.to_dict()
     del settings["data"]["test"], settings["train"]["workers"]
+    if config.network.precision == NetworkConfig.precision:
+        del settings["network"]["precision"]  # so that older checkpoints, without it, continue
     settings["eval"] = {"policy": config.eval.policy}
     return settings
 

@@ -122,6 +122,7 @@ extern "C" __global__ void choose(const float* images, const int* action_map, fl
     const Pixel pixel = {images + plane * area, height, width, y, x};
     switch (action_map[plane / channels * area + place]) {
 %s
+      default: result[i] = nanf("");
     }
   }
 }
@@ -157,7 +158,8 @@ def choose(images: Array, action_map: Array, expressions: tuple[str, ...]) -> Ar
     ----------
     images : cupy float32 array, (B, C, H, W)
     action_map : cupy integer array, (B, H, W)
-        Indices into ``expressions``; the caller has checked them.
+        Indices into ``expressions``. Where there is no such action, the result is NaN, which the
+        loss or the score will show: to look at the numbers, the host would have to wait.
     expressions : tuple of str
         One C expression per action.
 

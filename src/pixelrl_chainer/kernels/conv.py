@@ -14,7 +14,7 @@ import numpy as np
 from chainer import functions as F
 
 from ..backend import Array
-from . import direct, winograd
+from . import conv_gpu, direct, winograd
 from .threads import share
 
 FEW_CHANNELS = 8
@@ -163,6 +163,7 @@ def dilated_convolution(
     dilation: int = 1,
     relu: bool = False,
     stock: bool = False,
+    precision: str = "float32",
 ) -> chainer.Variable:
     """Dilated 3x3 convolution with zero padding = dilation, as used by every layer of the network.
 
@@ -174,7 +175,9 @@ def dilated_convolution(
     relu : bool
         Follow by a rectifier.
     stock : bool
-        Use Chainer's own convolution also on the CPU. CuPy arrays always do.
+        Use Chainer's own convolution.
+    precision : str
+        On a GPU, a key of :data:`pixelrl_chainer.kernels.cudnn.OPERANDS`.
 
     Returns
     -------
@@ -182,8 +185,10 @@ def dilated_convolution(
         Differentiable once by ``x``, ``W`` and ``b``.
     """
     array = x.array if isinstance(x, chainer.Variable) else x
-    if stock or not isinstance(array, np.ndarray):
-        y = F.convolution_2d(x, W, b, pad=dilation, dilate=dilation)
-        return F.relu(y) if relu else y
-    inputs = (x, W) if b is None else (x, W, b)
-    return _DilatedConvolution(dilation, relu).apply(inputs)[0]
+    if not stock and isinstance(array, np.ndarray):
+        inputs = (x, W) if b is None else (x, W, b)
+        return _DilatedConvolution(dilation, relu).apply(inputs)[0]
+    if not stock and conv_gpu.supported(array, len(W), dilation, b is not None, relu, precision):
+        return conv_gpu.convolution(x, W, b, dilation, relu, precision)
+    y = F.convolution_2d(x, W, b, pad=dilation, dilate=dilation)
+    return F.relu(y) if relu else y

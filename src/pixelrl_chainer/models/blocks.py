@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import chainer
+import numpy as np
 from chainer import functions as F
 from chainer import initializers
 
-from ..backend import Array
+from ..backend import Array, xp_of
+from ..kernels import gru_gpu
 from ..kernels.conv import dilated_convolution
 
 Initializer: TypeAlias = chainer.initializer.Initializer
@@ -28,8 +30,15 @@ class Convolution(chainer.Link):
     initial : chainer.initializer.Initializer
         Initial weights.
     stock : bool
-        Use Chainer's own convolution also on the CPU.
+        Use Chainer's own convolution.
+
+    Attributes
+    ----------
+    precision : str
+        Precision of the products on a GPU, see :class:`pixelrl_chainer.settings.NetworkConfig`.
     """
+
+    precision = "float32"
 
     def __init__(
         self,
@@ -53,7 +62,13 @@ class Convolution(chainer.Link):
     def forward(self, x: Array | chainer.Variable) -> chainer.Variable:
         """Map (B, in, H, W) to (B, out, H, W), float32."""
         return dilated_convolution(
-            x, self.W, self.b, dilation=self.dilation, relu=self.relu, stock=self.stock
+            x,
+            self.W,
+            self.b,
+            dilation=self.dilation,
+            relu=self.relu,
+            stock=self.stock,
+            precision=self.precision,
         )
 
 
@@ -117,6 +132,10 @@ def conv_gru(
     chainer.Variable, float32 (B, K, H, W)
         Next hidden map.
     """
+    precision, hidden = W[0].precision, len(W[0].W)
+    if xp_of(x.array) is not np and not W[0].stock:
+        if gru_gpu.supported(x.array, hidden, precision):
+            return gru_gpu.conv_gru(x, h, [w.W for w in W], [u.W for u in U], precision)
     if h is None:
         return F.sigmoid(W[0](x)) * F.tanh(W[2](x))
     z = F.sigmoid(W[0](x) + U[0](h))

@@ -105,6 +105,12 @@ class PixelFCN(chainer.Chain, A3CModel, Recurrent):
                 self.conv_R = _RewardKernel()
         self.hidden: Array | None = None
 
+    def use_precision(self, precision: str) -> None:
+        """Compute convolutions on a GPU in another precision than float32 (``NetworkConfig``)."""
+        for link in self.links():
+            if isinstance(link, Convolution):
+                link.precision = precision
+
     def trunk(self, observations: Array) -> chainer.Variable:
         """Features shared by both branches: (B, C, H, W) -> (B, 64, H, W)."""
         return self.diconv4(self.diconv3(self.diconv2(self.conv1(observations))))
