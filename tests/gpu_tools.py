@@ -18,7 +18,7 @@ import pytest
 from chainer import functions as F
 
 from pixelrl_chainer.backend import Array
-from pixelrl_chainer.kernels import cudnn, pointwise_gpu
+from pixelrl_chainer.kernels import cudnn, cudnn_plan, pointwise_gpu
 
 # What CUDA sources need from the language, for a plain C++ compiler and a single thread.
 HOST_PRELUDE = """
@@ -269,9 +269,10 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
     monkeypatch.setattr(pointwise_gpu, "_kernel", kernel)
     monkeypatch.setattr(cudnn, "device_of", lambda array: 0)
     monkeypatch.setattr(cudnn, "_pointer", lambda array: array.ctypes.data)
-    monkeypatch.setattr(cudnn, "_handle", lambda device: f"handle {device}")
+    for module in (cudnn, cudnn_plan):
+        monkeypatch.setattr(module, "handle_of", lambda device: f"handle {device}")
     monkeypatch.setattr(FakeGraph, "made", [])
-    caches = (cudnn._plan, cudnn.refusal, cudnn.problem, cudnn.warn)
+    caches = (cudnn_plan.plan, cudnn_plan.refusal, cudnn_plan.problem, cudnn_plan.warn)
     for cache in caches:
         cache.cache_clear()
     yield FakeGraph

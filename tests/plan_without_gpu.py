@@ -12,7 +12,7 @@ from typing import Any
 
 import cudnn
 
-from pixelrl_chainer.kernels.cudnn import Case, choose_plan, define
+from pixelrl_chainer.kernels.cudnn_plan import Case, choose_plan, define
 
 # Of an H200; what matters differs by compute capability and is set below.
 PROPERTIES = {

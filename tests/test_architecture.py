@@ -30,7 +30,8 @@ IMAGE_SIDE = {
 
 NETWORK_SIDE = {
     *("models.blocks", "models.fcn", "models.rmc", "losses", "distributions", "agent"),
-    *("weights", "checkpoint", "kernels.conv"),
+    *("weights", "checkpoint", "kernels.conv", "kernels.conv_gpu", "kernels.gru_gpu"),
+    *("kernels.cudnn", "kernels.cudnn_plan", "kernels.pointwise_gpu"),
 }
 """What learns: knows no environment."""
 

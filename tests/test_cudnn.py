@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,16 +12,16 @@ import chainer
 import numpy as np
 import pytest
 from chainer import functions as F
-from gpu_tools import FakeGraph, fake_gpu
+from gpu_tools import FakeGraph, compile_for_gpu, fake_gpu
 
 from pixelrl_chainer.backend import Array
-from pixelrl_chainer.kernels import conv_gpu, cudnn, gru_gpu, pointwise_gpu
+from pixelrl_chainer.kernels import conv_gpu, cudnn, cudnn_plan, gru_gpu, pointwise_gpu
 from pixelrl_chainer.models import blocks
 
 __all__ = ["fake_gpu"]
 
 pytestmark = pytest.mark.filterwarnings("error")
-every_precision = pytest.mark.parametrize("precision", cudnn.OPERANDS)
+every_precision = pytest.mark.parametrize("precision", cudnn_plan.OPERANDS)
 # Sums of 9 C products, in another order.
 CLOSE = {"rtol": 1e-5, "atol": 2e-5}
 
@@ -110,7 +111,7 @@ def test_the_order_of_memory_is_kept_from_layer_to_layer(fake_gpu: Any, precisio
 def test_strides_are_those_of_the_arrays(precision: str) -> None:
     for shape in ((2, 3, 4, 5), (1, 64, 7, 9)):
         maps = cudnn.ordered(draw(*shape), precision)
-        assert cudnn.strides(shape, precision) == [step // 4 for step in maps.strides]
+        assert cudnn_plan.strides(shape, precision) == [step // 4 for step in maps.strides]
         np.testing.assert_array_equal(maps, draw(*shape))
 
 
@@ -144,7 +145,7 @@ def test_plans_are_repeatable_and_of_the_precision_asked_for(fake_gpu: Any, prec
     always = {"NONDETERMINISTIC", "DOWN_CONVERT_INPUTS"}
     assert set(graph.unwanted) == always | ({"TENSOR_CORE"} if precision == "float32" else set())
     assert set(graph.types.values()) == {"FLOAT", "handle 0"}
-    assert {tensor.data_type for tensor in graph.operands} == {cudnn.OPERANDS[precision]}
+    assert {tensor.data_type for tensor in graph.operands} == {cudnn_plan.OPERANDS[precision]}
     assert graph.result.data_type == "FLOAT"
 
 
@@ -166,7 +167,7 @@ def test_half_precision_falls_back_to_tf32(fake_gpu: Any) -> None:
             np.testing.assert_array_equal(function(*arguments, precision), expected)
     FakeGraph.refuse = of_type()
     before = len(FakeGraph.made)
-    cudnn._plan.cache_clear()
+    cudnn_plan.plan.cache_clear()
     cudnn.weight_gradient(x, gy, 1, "float16")
     assert [graph.operands[0].data_type for graph in FakeGraph.made[before:]] == ["FLOAT"]
 
@@ -203,20 +204,32 @@ def test_without_a_plan_chainer_takes_over(fake_gpu: Any, caplog: pytest.LogCapt
 )
 def test_without_cudnn(fake_gpu: Any, module: Any, expected: str, monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "cudnn", module)
-    reason = cudnn.problem()
+    reason = cudnn_plan.problem()
     assert reason is not None
     assert expected in reason
     assert "\n" not in reason
     assert not conv_gpu.supported(draw(1, 1, 2, 2), 1, 1, True, True, "float32")
 
 
+def test_what_info_shows(fake_gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cudnn_plan.in_use(0) == "our own, on the CPU"
+    frontend = sys.modules["cudnn"]
+    frontend.__dict__.update(__version__="1.26.0", backend_version_string=lambda: "9.10.0")
+    assert cudnn_plan.in_use(1) == "cuDNN 9.10.0 (nvidia-cudnn-frontend 1.26.0)"
+    monkeypatch.setitem(sys.modules, "cudnn", None)
+    cudnn_plan.problem.cache_clear()
+    assert cudnn_plan.in_use(1).startswith(
+        "Chainer's, on the GPU: nvidia-cudnn-frontend cannot be used"
+    )
+
+
 def test_a_broken_library_is_no_crash(fake_gpu: Any, monkeypatch: Any) -> None:
     def broken(device: int) -> None:
         raise RuntimeError("cudnnCreate failed")
 
-    monkeypatch.setattr(cudnn, "_handle", broken)
-    case = cudnn.Case(cudnn.FORWARD, (1, 1, 4, 4), 8, 1, True, True, "tf32")
-    assert "cudnnCreate failed" in str(cudnn.refusal(0, case, False))
+    monkeypatch.setattr(cudnn_plan, "handle_of", broken)
+    case = cudnn_plan.Case(cudnn_plan.FORWARD, (1, 1, 4, 4), 8, 1, True, True, "tf32")
+    assert "cudnnCreate failed" in str(cudnn_plan.refusal(0, case, False))
 
 
 @pytest.mark.parametrize("precision", ["float32", "tf32"])
@@ -284,3 +297,9 @@ def test_rounding_to_bfloat16(fake_gpu: Any) -> None:
 def test_too_many_values_for_32_bits(fake_gpu: Any) -> None:
     with pytest.raises(ValueError, match=r"fewer than 2\*\*31 values expected .* found 2147483648"):
         pointwise_gpu.launch("bfloat16", 2**31, None, None)
+
+
+@pytest.mark.parametrize("architecture", [75, 80, 90])
+def test_source_compiles_for_gpus(architecture: int, tmp_path: Path) -> None:
+    said = compile_for_gpu(pointwise_gpu.SOURCE, architecture, (), tmp_path)
+    assert "warning" not in said, said

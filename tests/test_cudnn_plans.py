@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from pixelrl_chainer import paper
-from pixelrl_chainer.kernels import cudnn
-from pixelrl_chainer.kernels.cudnn import FORWARD, GRADIENTS, Case
+from pixelrl_chainer.kernels.cudnn_plan import FORWARD, GRADIENTS, Case, problem
 
 HERE = Path(__file__).parent
 K = paper.HIDDEN_CHANNELS
@@ -51,7 +50,7 @@ def cases(precision: str, works: tuple[str, ...]) -> list[Case]:
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Variables of a process in which there seems to be a GPU."""
-    reason = cudnn.problem()
+    reason = problem()
     if reason is not None or import_module("cudnn").backend_version() < 90800:
         pytest.skip(
             f"cuDNN 9.8 or later expected to plan without a GPU ({reason or 'it is older'})"

@@ -177,7 +177,7 @@ def dilated_convolution(
     stock : bool
         Use Chainer's own convolution.
     precision : str
-        On a GPU, a key of :data:`pixelrl_chainer.kernels.cudnn.OPERANDS`.
+        On a GPU, a key of :data:`pixelrl_chainer.kernels.cudnn_plan.OPERANDS`.
 
     Returns
     -------

@@ -6,6 +6,7 @@ import chainer
 
 from ..backend import Array, xp_of
 from . import cudnn, pointwise_gpu
+from .cudnn_plan import FORWARD, Case, refusal, warn
 
 
 class _CudnnConvolution(chainer.FunctionNode):
@@ -63,10 +64,10 @@ def supported(
 
     Warns once if not.
     """
-    case = cudnn.Case(cudnn.FORWARD, x.shape, outputs, dilation, bias, relu, precision)
-    reason = cudnn.refusal(cudnn.device_of(x), case, chainer.config.enable_backprop)
+    case = Case(FORWARD, x.shape, outputs, dilation, bias, relu, precision)
+    reason = refusal(cudnn.device_of(x), case, chainer.config.enable_backprop)
     if reason is not None:
-        cudnn.warn(reason)
+        warn(reason)
     return reason is None
 
 

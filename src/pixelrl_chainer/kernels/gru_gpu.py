@@ -14,6 +14,7 @@ import chainer
 
 from ..backend import Array, xp_of
 from . import conv_gpu, cudnn
+from .cudnn_plan import channels_last
 from .pointwise_gpu import launch
 
 
@@ -75,7 +76,7 @@ class _ConvGRU(chainer.FunctionNode):
     def _launch(self, name: str, *maps: Array | None) -> None:
         """Run a kernel for each value of the hidden map."""
         _, K, height, width = self.z.shape
-        inner = 1 if cudnn.channels_last(self.precision) else height * width
+        inner = 1 if channels_last(self.precision) else height * width
         launch(name, self.z.size, *maps, inner, K)
 
 
@@ -109,7 +110,7 @@ def conv_gru(
     W, U : sequences of three kernels, float32 (K, K, 3, 3)
         Of input and hidden map in the order z, r, candidate.
     precision : str
-        A key of :data:`cudnn.OPERANDS`.
+        A key of :data:`cudnn_plan.OPERANDS`.
 
     Returns
     -------
