@@ -17,7 +17,7 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check lint format test-matrix denoise-gaussian bench clean
+.PHONY: help setup test check lint format test-matrix test-gpu denoise-gaussian bench bench-gpu clean
 
 help: ## list the targets
 	@echo "make TARGET, where TARGET is"
@@ -54,6 +54,9 @@ format: $(INSTALLED) ## ruff: format and repair what it can
 test-matrix: ## the quick tests on every Python 3.10 to 3.13 found, with its oldest and newest NumPy
 	.ci/test-matrix
 
+test-gpu: $(INSTALLED) ## the tests that need a GPU (PIXELRL_SHARED= for the published weights)
+	$(BIN)/python -m pytest -m gpu
+
 SIGMA ?= 25
 VARIANT ?= convgru-rmc
 PRESET ?= auto
@@ -75,6 +78,9 @@ bench: ## ours beside stock Chainer, ONNX Runtime, OpenCV (BENCH_ARGS="--quick -
 $(BENCH_INSTALLED): $(INSTALLED)
 	$(BIN)/python -m pip install --editable '.[bench]'
 	@touch $@
+
+bench-gpu: $(INSTALLED) ## roll-out and training rate on a GPU (BENCH_ARGS=--quick)
+	$(BIN)/python benchmarks/bench_gpu.py $(BENCH_ARGS)
 
 clean: ## remove the virtual environments and everything generated
 	rm -rf $(VENV) .venv-matrix build dist src/*.egg-info .coverage .coverage.* \

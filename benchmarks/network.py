@@ -24,12 +24,12 @@ from pixelrl_chainer.agent import PixelwiseA2C, PixelwisePolicy
 from pixelrl_chainer.backend import Array
 from pixelrl_chainer.distributions import PixelwiseCategorical
 from pixelrl_chainer.env import PixelEnv
+from pixelrl_chainer.episode import run_episode
 from pixelrl_chainer.evaluate import rollout
 from pixelrl_chainer.kernels.threads import thread_count
 from pixelrl_chainer.models.fcn import ModelConfig, PixelFCN
 from pixelrl_chainer.settings import LossConfig
 from pixelrl_chainer.tasks import TASKS
-from pixelrl_chainer.train import run_episode
 
 CONFIG = ModelConfig("convgru-rmc")
 SIGMA = 25 / 255

@@ -31,13 +31,15 @@ IMAGE_SIDE = {
 
 NETWORK_SIDE = {
     *("models.blocks", "models.fcn", "models.rmc", "losses", "distributions", "agent"),
-    *("weights", "checkpoint", "kernels.conv"),
+    *("weights", "checkpoint", "kernels.conv", "kernels.conv_gpu", "kernels.gru_gpu"),
+    *("kernels.cudnn", "kernels.cudnn_plan", "kernels.pointwise_gpu"),
 }
 """What learns: knows no environment."""
 
 COMMAND_LINE = {"cli", "cli_data", "cli_options", "cli_run", "__main__"}
 LOOP = {
-    *("train", "evaluate", "tiling", "results", "report", "apply", "experiment", "progress"),
+    *("train", "episode", "evaluate", "tiling", "results", "report", "apply", "experiment"),
+    "progress",
     "interrupt",
 }
 CHAINER = {"chainer", "chainerrl"}

@@ -618,10 +618,11 @@ def test_interrupted_experiment(program: Program, data: Path, tmp_path: Path) ->
 def test_info(program: Program, tmp_path: Path) -> None:
     code, out, _ = program("info")
     assert code == 0
-    for name in ("chainer", "chainerrl", "numpy", "device", "shims applied", "bundled", "bsd68"):
+    shown = ("chainer", "chainerrl", "numpy", "device", "convolutions", "shims applied", "bundled")
+    for name in (*shown, "bsd68"):
         assert any(line.startswith(name) for line in out.splitlines())
     found = json.loads(program("info", "--json", "-").out)
-    assert set(found) == {"versions", "device", "gpus", "shims", "data"}
+    assert set(found) == {"versions", "device", "gpus", "convolutions", "shims", "data"}
     assert set(found["data"]) == {"bundled", "bsd68", "official-weights"}
     assert found["versions"]["pixelrl-chainer"] == __version__
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pixelrl_chainer.agent import PixelwiseA2C, PixelwisePolicy
+from pixelrl_chainer.backend import CPU, Device, to_numpy
 from pixelrl_chainer.env import PixelEnv
 from pixelrl_chainer.metrics import psnr
 from pixelrl_chainer.settings import LossConfig
@@ -29,7 +30,7 @@ FOLDERS = {
 class Replay:
     """Our network after the recorded episode, with everything it computed on the way."""
 
-    def __init__(self, shared: Path, variant: str, stock: bool) -> None:
+    def __init__(self, shared: Path, variant: str, stock: bool, device: Device = CPU) -> None:
         folder = FOLDERS[variant]
         with np.load(
             shared / "reference" / "official_update" / f"{folder}-25-a.npz", allow_pickle=False
@@ -38,7 +39,9 @@ class Replay:
         self.settings = json.loads(str(self.recorded["meta"]))
         self.weights = shared / "weights" / "official" / folder / "model" / "pretrained_25.npz"
         self.variant = variant
+        self.device = device
         self.model = load_network(self.weights, stock=stock)
+        self.model.to_device(device.chainer_name)
         self.optimizer = chainer.optimizers.Adam(alpha=1e-3)
         self.optimizer.setup(self.model)
         self.start = self.recorded["clean"] + self.recorded["noise"]
@@ -50,7 +53,7 @@ class Replay:
 
         def recording(obs: Any) -> Any:
             policy, value = pi_and_v(obs)
-            outputs.append((policy.logits.array, value.array))
+            outputs.append((to_numpy(policy.logits.array), to_numpy(value.array)))
             return policy, value
 
         self.model.pi_and_v = recording
@@ -62,21 +65,24 @@ class Replay:
             rng=np.random.default_rng(0),
         )
         env = PixelEnv(TASKS["denoise-gaussian"], reward_scale=255)
-        observations = env.reset(self.start, self.recorded["clean"])
-        self.states, self.rewards, self.hidden = [observations], [], []
-        reward = np.zeros_like(observations)
-        for actions in self.recorded["actions"]:
+        send = self.device.send
+        observations = env.reset(send(self.start), send(self.recorded["clean"]))
+        self.states, self.rewards, self.hidden = [self.start], [], []
+        reward = None
+        for actions in map(send, self.recorded["actions"]):
             agent.observe_action(observations, reward, actions)
             if self.model.hidden is not None:
-                self.hidden.append(self.model.hidden)
+                self.hidden.append(to_numpy(self.model.hidden))
             observations, reward, done = env.step(actions)
-            self.states.append(observations)
-            self.rewards.append(reward)
+            self.states.append(to_numpy(observations))
+            self.rewards.append(to_numpy(reward))
         assert done
         agent.stop_episode_and_train(observations, reward, done)
         self.logits, self.values = map(np.array, zip(*outputs, strict=True))
         self.statistics = dict(agent.get_statistics())
-        self.gradients = {name[1:]: parameter.grad for name, parameter in self.model.namedparams()}
+        self.gradients = {
+            name[1:]: to_numpy(parameter.grad) for name, parameter in self.model.namedparams()
+        }
 
 
 @pytest.fixture(scope="module", params=[(v, s) for v in FOLDERS for s in (False, True)], ids=str)
@@ -124,7 +130,7 @@ def test_update_end_to_end(replay: Replay) -> None:
         gradient = replay.recorded[f"grad{name}"]
         # Adam's first step is sign(gradient): below this size rounding decides the sign.
         decided = np.abs(gradient) > 1e-3 * np.sqrt(np.mean(gradient**2))
-        error = np.abs(parameter.array - replay.recorded[f"param_after{name}"])[decided]
+        error = np.abs(to_numpy(parameter.array) - replay.recorded[f"param_after{name}"])[decided]
         assert error.max() < 1e-5, f"{name}: {error.max():.1e}"
 
 

@@ -22,6 +22,7 @@ from pixelrl_chainer.config import build
 from pixelrl_chainer.datasets import ImageSet, open_dataset
 from pixelrl_chainer.degradations import gaussian_noise
 from pixelrl_chainer.env import make_env
+from pixelrl_chainer.episode import learning_rate, run_episode
 from pixelrl_chainer.errors import CheckpointError, ConfigError, DataError, TrainingError
 from pixelrl_chainer.evaluate import rollout
 from pixelrl_chainer.images import write_image
@@ -31,14 +32,7 @@ from pixelrl_chainer.models.fcn import ModelConfig, PixelFCN
 from pixelrl_chainer.rng import stream
 from pixelrl_chainer.settings import Config, LossConfig
 from pixelrl_chainer.tasks import TASKS
-from pixelrl_chainer.train import (
-    Trainer,
-    learning_rate,
-    run_episode,
-    train,
-    training_settings,
-    truncate_log,
-)
+from pixelrl_chainer.train import Trainer, train, training_settings, truncate_log
 from pixelrl_chainer.weights import load_network
 
 # Enough that a process can be stopped before it is through.

@@ -6,8 +6,7 @@ behind. :func:`apply` installs the import hook that calls them, so that nothing 
 than without us and only what a process really loads is changed.
 
 The hook must be there before Chainer is imported, hence ``pixelrl_chainer/__init__.py`` calls
-:func:`apply`. So it must in a worker process that unpickles a Chainer object: it is when the
-worker's target, its initializer or its main module belongs to this package or imports it.
+:func:`apply`; so it must in a worker process that unpickles a Chainer object.
 """
 
 from __future__ import annotations
@@ -56,11 +55,22 @@ def _note(name: str) -> None:
 def _environment_check(module: ModuleType, execute: Execute) -> None:
     """Leave out Chainer's look at the environment.
 
-    It only warns about versions, but imports ``numpy.distutils`` (gone from Python 3.12) and
-    ``pkg_resources`` (gone from setuptools 82, warns before).
+    It only warns, but imports ``numpy.distutils`` (gone from Python 3.12) and ``pkg_resources``.
     """
     module.__dict__["check"] = lambda: None
     _note("chainer._environment_check")
+
+
+@_shim("chainer.backends.cuda", "chainer.training.updaters.multiprocess_parallel_updater")
+def _cupy_advice(module: ModuleType, execute: Execute) -> None:
+    """Keep back advice to install a cuDNN for CuPy, gone from CuPy 14, and NCCL, not used here."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        execute()
+    if hasattr(module, "check_cuda_available"):
+        module.check_cuda_available._already_warned = True
 
 
 @_shim("chainer.functions.array.as_strided")
@@ -93,12 +103,9 @@ def _numpy_float(module: ModuleType, execute: Execute) -> None:
 
 @_shim("chainer.testing.helper", "chainer.testing.doctest_helper")
 def _pkg_resources(module: ModuleType, execute: Execute) -> None:
-    """Let Chainer's test helpers check requirements without ``pkg_resources``.
-
-    It is gone from setuptools 82 and warns before. ``chainer.gradient_check`` imports them.
-    """
+    """Spare test helpers ``pkg_resources``, gone from setuptools 82, and warning before."""
     stand_in = ModuleType("pkg_resources")
-    stand_in.__dict__.update(WorkingSet=_WorkingSet, ResolutionError=_ResolutionError)
+    stand_in.__dict__.update(WorkingSet=_WorkingSet, ResolutionError=LookupError)
     hidden = sys.modules.get("pkg_resources")
     sys.modules["pkg_resources"] = stand_in
     try:
@@ -110,15 +117,11 @@ def _pkg_resources(module: ModuleType, execute: Execute) -> None:
     _note("pkg_resources")
 
 
-class _ResolutionError(Exception):
-    pass
-
-
 class _WorkingSet:
     """The distributions installed here, as far as Chainer asks about them."""
 
     def require(self, *requirements: str) -> None:
-        """Raise :class:`_ResolutionError` unless every requirement is installed."""
+        """Raise LookupError unless every requirement is installed."""
         from importlib import metadata
 
         from packaging.requirements import Requirement
@@ -126,15 +129,12 @@ class _WorkingSet:
         for wanted in map(Requirement, requirements):
             found = [d.version for d in metadata.distributions(name=wanted.name)]
             if not found or found[0] not in wanted.specifier:
-                raise _ResolutionError(f"expected {wanted}, found {found}")
+                raise LookupError(f"expected {wanted}, found {found}")
 
 
 @_shim("chainerrl.recurrent")
 def _collections_iterable(module: ModuleType, execute: Execute) -> None:
-    """Point ``collections.Iterable``, gone from Python 3.10, at ``collections.abc``.
-
-    ChainerRL's recurrent layers use ``collections`` for nothing else.
-    """
+    """Let ``collections``, used for ``Iterable`` alone (gone from Python 3.10), be its ``abc``."""
     import collections.abc
 
     execute()
@@ -277,9 +277,8 @@ _FINDER = _ShimFinder()
 def apply() -> tuple[str, ...]:
     """Install the shims, once, and return the names of those that took effect so far.
 
-    A shim takes effect when the module it is for is imported, so the answer is complete after
-    ``import chainer, chainerrl``. Chainer itself is not imported here; modules of it that were
-    imported before, as an old NumPy permits, are corrected in place.
+    A shim takes effect when its module is imported, so the answer is complete after ``import
+    chainer, chainerrl``. Modules imported before, as an old NumPy permits, are corrected in place.
 
     Raises
     ------

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import chainer
-import numpy as np
 from chainerrl.agent import Agent, AttributeSavingMixin
 
 from .backend import Array, to_numpy
 from .losses import LossTerms, actor_critic_loss, discounted_returns
 from .models.fcn import PixelFCN
+from .rng import Uniforms
 from .settings import LossConfig
 
 
@@ -18,14 +18,14 @@ class PixelwisePolicy:
     Parameters
     ----------
     model : PixelFCN
-    rng : numpy.random.Generator
+    rng : Uniforms
         Source of sampled actions; replace it to start a new stream.
     act_deterministically : bool
         Whether :meth:`act` takes the most probable action (published) or samples.
     """
 
     def __init__(
-        self, model: PixelFCN, rng: np.random.Generator, *, act_deterministically: bool = True
+        self, model: PixelFCN, rng: Uniforms, *, act_deterministically: bool = True
     ) -> None:
         self.model = model
         self.rng = rng
@@ -65,7 +65,7 @@ class PixelwiseA2C(PixelwisePolicy, AttributeSavingMixin, Agent):
     t_max : int
         Steps between updates; an episode that is longer is cut there and its return continued by
         the value map.
-    rng : numpy.random.Generator
+    rng : Uniforms
         Source of the actions; replace it to start a new stream.
     act_deterministically : bool
         As for :class:`PixelwisePolicy`.
@@ -80,7 +80,7 @@ class PixelwiseA2C(PixelwisePolicy, AttributeSavingMixin, Agent):
         *,
         loss: LossConfig,
         t_max: int,
-        rng: np.random.Generator,
+        rng: Uniforms,
         act_deterministically: bool = True,
     ) -> None:
         super().__init__(model, rng, act_deterministically=act_deterministically)
@@ -163,8 +163,10 @@ class PixelwiseA2C(PixelwisePolicy, AttributeSavingMixin, Agent):
         self._last = LossTerms(*(term.array for term in terms))
         self._forget()
 
+    def loss_arrays(self) -> dict[str, Array]:
+        """Loss and its parts at the last update by :class:`LossTerms` name, left on the device."""
+        return {} if self._last is None else self._last._asdict()
+
     def get_statistics(self) -> list[tuple[str, float]]:
         """Loss and its parts at the last update, as pairs of :class:`LossTerms` name and value."""
-        if self._last is None:
-            return []
-        return [(name, float(to_numpy(value))) for name, value in self._last._asdict().items()]
+        return [(name, float(to_numpy(value))) for name, value in self.loss_arrays().items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
@@ -70,6 +71,73 @@ class Device:
 
 
 CPU = Device()
+
+
+class Uploader:
+    """Sends NumPy arrays to a device from threads that prepare them, ahead of their use.
+
+    On a GPU the copies are made from pinned memory on a stream of their own, beside the kernels
+    that run there, and only the calling thread waits until they have arrived. The memory comes from
+    a pool of its own: a later upload may use it again as soon as the arrays are forgotten, so keep
+    them until the GPU has done everything that reads them (see :func:`read_later`).
+
+    Parameters
+    ----------
+    device : Device
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        if device.index is not None:
+            with device.use():
+                self._stream = device.xp.cuda.Stream(non_blocking=True)
+                self._pool = device.xp.cuda.MemoryPool()
+
+    def send(self, *arrays: Array) -> tuple[Array, ...]:
+        """Return ``arrays`` on the device; on the CPU they are returned as they are."""
+        if self._device.index is None:
+            return arrays
+        import cupyx
+
+        cuda = self._device.xp.cuda
+        with self._device.use(), cuda.using_allocator(self._pool.malloc), self._stream:
+            pinned = [cupyx.empty_pinned(array.shape, array.dtype) for array in arrays]
+            sent = tuple(self._device.xp.empty(array.shape, array.dtype) for array in arrays)
+            for source, buffer, target in zip(arrays, pinned, sent, strict=True):
+                buffer[...] = source
+                target.set(buffer, stream=self._stream)
+            self._stream.synchronize()
+        return sent
+
+
+def read_later(values: Mapping[str, Array]) -> Callable[[], dict[str, float]]:
+    """Begin to bring numbers to the host; the function that is returned waits and gives them.
+
+    On a GPU it waits for the kernels that were started before this call, not for later ones.
+
+    Parameters
+    ----------
+    values : mapping
+        Arrays of no dimension, all of one device.
+    """
+    xp = xp_of(next(iter(values.values())))
+    if xp is np:
+        return lambda: {name: float(value) for name, value in values.items()}
+    import cupyx
+
+    found = xp.empty(len(values), np.float32)
+    for position, value in enumerate(values.values()):
+        found[position] = value
+    host = cupyx.empty_pinned(found.shape, found.dtype)
+    found.get(out=host, blocking=False)
+    done = xp.cuda.Event(disable_timing=True)
+    done.record()
+
+    def read() -> dict[str, float]:
+        done.synchronize()
+        return dict(zip(values, host.tolist(), strict=True))
+
+    return read
 
 
 def gpu_count() -> int:

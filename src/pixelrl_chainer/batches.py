@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
@@ -219,21 +219,30 @@ class CropLoader:
         ]
         return to_float(np.stack(crops)[:, np.newaxis])
 
-    def iterate(self, start: int, stop: int) -> Iterator[tuple[int, ImageFloat]]:
+    def iterate(
+        self, start: int, stop: int, prepare: Callable[[int], Any] | None = None
+    ) -> Generator[tuple[int, Any]]:
         """Yield ``(episode, batch)`` for ``start <= episode < stop``, prepared ahead by threads.
 
         The threads end when the iterator does, also by an exception or by being closed.
+
+        Parameters
+        ----------
+        start, stop : int
+            Episodes.
+        prepare : callable or None
+            Makes what is yielded for an episode, in one of the threads; None stands for
+            :meth:`batch`.
 
         Raises
         ------
         DataError
             As :meth:`batch`, when the failed episode's turn has come.
         """
+        prepare = prepare or self.batch
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="crops")
         try:
-            submitted = (
-                (episode, pool.submit(self.batch, episode)) for episode in range(start, stop)
-            )
+            submitted = ((episode, pool.submit(prepare, episode)) for episode in range(start, stop))
             pending = deque(islice(submitted, self.prefetch))
             while pending:
                 episode, future = pending.popleft()

@@ -15,12 +15,13 @@ from .cli import EXIT_FAILURE, PATH, cli, emit, json_option
 @cli.command("info")
 @json_option
 def info_command(json_file: str | None) -> None:
-    """Print versions, device, compatibility shims, and the data and weights found."""
+    """Print versions, device, what convolves, compatibility shims, data and weights found."""
     import chainer  # noqa: F401  so that the shims show
     import chainerrl  # noqa: F401
 
     from . import _compat
     from .backend import gpu_count, select_device
+    from .kernels.cudnn_plan import in_use
     from .results import versions
     from .sources import available
 
@@ -28,11 +29,13 @@ def info_command(json_file: str | None) -> None:
         "versions": versions(),
         "device": select_device().name,
         "gpus": gpu_count(),
+        "convolutions": in_use(gpu_count()),
         "shims": list(_compat.apply()),
         "data": {name: path and str(path) for name, path in available().items()},
     }
     lines = [f"{name:32} {version}" for name, version in found["versions"].items()]
     lines.append(f"{'device':32} {found['device']} ({found['gpus']} GPUs)")
+    lines.append(f"{'convolutions':32} {found['convolutions']}")
     lines.append(f"{'shims applied':32} {', '.join(found['shims']) or 'none'}")
     lines += [
         f"{name:32} {path or f'not found (pixelrl-chainer data fetch {name})'}"

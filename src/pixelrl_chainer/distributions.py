@@ -8,6 +8,7 @@ from chainer import functions as F
 from chainerrl.distribution import SoftmaxDistribution
 
 from .backend import Array, xp_of
+from .rng import Uniforms
 
 
 class PixelwiseCategorical(SoftmaxDistribution):
@@ -26,13 +27,14 @@ class PixelwiseCategorical(SoftmaxDistribution):
     def __init__(self, logits: chainer.Variable) -> None:
         super().__init__(logits)  # without the base's temperature and floor, unknown to log_prob
 
-    def sample(self, rng: np.random.Generator | None = None) -> chainer.Variable:
+    def sample(self, rng: Uniforms | None = None) -> chainer.Variable:
         """Draw an action for each pixel by inverting the cumulative distribution.
 
         Parameters
         ----------
-        rng : numpy.random.Generator or None
-            Source of one uniform number a pixel; None makes an unseeded one.
+        rng : Uniforms or None
+            Source of one uniform number a pixel, NumPy's generator or numbers that are on the
+            device already; None makes an unseeded generator.
 
         Returns
         -------

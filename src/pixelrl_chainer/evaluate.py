@@ -23,7 +23,7 @@ from .tiling import tiled_rollout
 class Actor(Protocol):
     """What a roll-out needs; part of ChainerRL's agent contract."""
 
-    rng: np.random.Generator
+    rng: Any
 
     def act(self, obs: Array) -> Array:
         """Return action maps (B, H, W) for observations (B, C, H, W)."""

@@ -71,6 +71,7 @@ def load_policy(
             raise WeightsError(
                 f"{weights}: {expected} {what} expected by {env.task.name}, found {found}"
             )
+    model.use_precision(config.network.precision)
     model.to_device(device.chainer_name)
     return PixelwisePolicy(
         model,

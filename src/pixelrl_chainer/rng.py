@@ -7,6 +7,9 @@ a checkpoint needs to record the seed and the episode only.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any, Protocol
+
 import numpy as np
 
 NAMES = ("init", "data", "corruption", "policy", "eval")
@@ -42,3 +45,38 @@ def stream(seed: int, name: str, index: int = 0) -> np.random.Generator:
     return np.random.default_rng(
         np.random.SeedSequence(entropy=seed, spawn_key=(NAMES.index(name), index))
     )
+
+
+class Uniforms(Protocol):
+    """A source of uniform random numbers in [0, 1), as ``numpy.random.Generator`` is one."""
+
+    def random(self, size: tuple[int, ...], dtype: Any) -> Any:
+        """Return an array of this shape and type."""
+
+
+class DrawnUniforms:
+    """Uniform numbers that were drawn before, handed out in the order in which they were drawn.
+
+    So numbers of NumPy's generators can be on a GPU before they are needed there.
+
+    Parameters
+    ----------
+    arrays : iterable of arrays
+    """
+
+    def __init__(self, arrays: Iterable[Any]) -> None:
+        self._arrays = iter(arrays)
+
+    def random(self, size: tuple[int, ...], dtype: Any) -> Any:
+        """Return the next array.
+
+        Raises
+        ------
+        ValueError
+            If none is left, or it has another shape or type.
+        """
+        array = next(self._arrays, None)
+        if array is None or array.shape != size or array.dtype != dtype:
+            found = "no more" if array is None else f"{array.dtype} {array.shape}"
+            raise ValueError(f"uniform numbers {np.dtype(dtype)} {size} asked for, found {found}")
+        return array

@@ -38,10 +38,22 @@ class TaskConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Attributes: ``variant``, a key of ``VARIANTS``; ``conv``, ``auto`` or ``stock`` (Chainer)."""
+    """The network and how its convolutions are computed.
+
+    Attributes
+    ----------
+    variant : str
+        A key of ``VARIANTS``.
+    conv : str
+        ``auto``: our own on a CPU, cuDNN on a GPU; ``stock``: Chainer's.
+    precision : str
+        Of cuDNN's products: ``float32``, ``tf32``, ``bfloat16`` or ``float16``. Parameters, sums
+        and all else are float32 in each; a CPU always computes in float32.
+    """
 
     variant: str = "convgru-rmc"
     conv: str = "auto"
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -182,6 +194,7 @@ class Config:
 CHOICES = {
     "network.variant": ("plain", "convgru", "convgru-rmc"),
     "network.conv": ("auto", "stock"),
+    "network.precision": ("float32", "tf32", "bfloat16", "float16"),
     "eval.protocol": ("official", "kair"),
     "eval.policy": ("greedy", "sample"),
 }

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise, product
 from math import lcm
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -219,7 +219,8 @@ def tiled_rollout(
         between = [xp.empty_like(images) for _ in range(env.steps - 1)]
         result.states = [images, *between, result.output]
         result.action_maps = [xp.empty((batch, height, width), np.int32) for _ in range(env.steps)]
-    rng, start = policy.rng, policy.rng.bit_generator.state
+    rng = cast(np.random.Generator, policy.rng)  # uploaded numbers are for training only
+    start = rng.bit_generator.state
     try:
         with progress(batch * len(tiles) * env.steps, "tiles") as advance:
             for number, tile in product(range(batch), tiles):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import time
+from collections import deque
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,8 @@ from .backend import CPU, Array, Device, to_numpy
 from .batches import CropLoader
 from .checkpoint import CheckpointStore
 from .datasets import ImageSet, open_dataset
-from .env import PixelEnv, level_of, make_env
+from .env import level_of, make_env
+from .episode import EpisodeRunner, Record
 from .errors import TrainingError
 from .evaluate import rollout
 from .files import replace_atomically, write_json
@@ -25,12 +27,12 @@ from .interrupt import stop_requests
 from .metrics import psnr
 from .models.fcn import ModelConfig, PixelFCN
 from .rng import stream
-from .settings import Config
+from .settings import Config, NetworkConfig
 from .weights import initialise
 
 logger = logging.getLogger(__name__)
 
-Report = Callable[[dict[str, Any]], None]
+Report = Callable[[Record], None]
 
 
 class TrainResult(NamedTuple):
@@ -43,37 +45,6 @@ class TrainResult(NamedTuple):
     episodes: int
     finished: bool
     checkpoint: Path
-
-
-def run_episode(env: PixelEnv, agent: PixelwiseA2C, corrupted: Array, clean: Array) -> float:
-    """Train on one batch for one episode.
-
-    Parameters
-    ----------
-    env : PixelEnv
-    agent : PixelwiseA2C
-    corrupted, clean : arrays, float32 (B, C, H, W)
-
-    Returns
-    -------
-    float
-        Mean over batch and pixels of the discounted sum of rewards, Eq. (20).
-    """
-    observations, done = env.reset(corrupted, clean), False
-    reward, total, weight = None, 0.0, 1.0
-    while not done:
-        actions = agent.act_and_train(observations, reward)
-        observations, reward, done = env.step(actions)
-        total = total + weight * reward.mean()
-        weight *= agent.loss.gamma
-    agent.stop_episode_and_train(observations, reward, done)
-    return float(total)
-
-
-def learning_rate(config: Config, episode: int) -> float:
-    """Adam's alpha during ``episode``, counted from 0 (published schedule, set after each one)."""
-    train = config.train
-    return float(train.learning_rate * (1 - episode / train.episodes) ** train.decay_power)
 
 
 class Trainer:
@@ -124,10 +95,13 @@ class Trainer:
         self.validation = self._validation_batch(
             open_dataset(held_out, "test") if held_out else images
         )
-        self.agent = self._make_agent()
+        with device.use():
+            self.agent = self._make_agent()
         identity = {"config": training_settings(config), "actions": list(self.env.actions.names)}
         self.store = CheckpointStore(folder / "checkpoints", identity)
-        self.episodes_done = self.store.resume(self.agent.model, self.agent.optimizer)
+        with device.use():
+            self.episodes_done = self.store.resume(self.agent.model, self.agent.optimizer)
+        self.runner = EpisodeRunner(config, self.env, self.agent, self.loader, device)
 
     def _make_agent(self) -> PixelwiseA2C:
         settings = self.config.train
@@ -136,6 +110,7 @@ class Trainer:
             stream(settings.seed, "init"),
             stock=self.config.network.conv == "stock",
         )
+        model.use_precision(self.config.network.precision)
         if settings.init:
             done = initialise(model, Path(settings.init))
             logger.info(
@@ -204,64 +179,55 @@ class Trainer:
         write_json(self.folder / "config.json", self.config.to_dict())
         log = self.folder / "log.jsonl"
         truncate_log(log, start)
-        with stop_requests() as stopped, log.open("a", encoding="utf-8") as lines:
-            for episode, clean in self.loader.iterate(start, settings.episodes):
-                record = self._episode(episode, clean)
-                self.episodes_done = done = episode + 1
-                if done == settings.episodes or done % settings.checkpoint_every == 0:
-                    record["validation_psnr"] = self.validate()
-                lines.write(json.dumps(record) + "\n")
-                lines.flush()
-                stopping = stopped.is_set()
-                if stopping or "validation_psnr" in record:
-                    score = record.get("validation_psnr", -np.inf)
-                    self.store.save(self.agent.model, self.agent.optimizer, done, score)
-                report(record)
+        waiting: deque[Callable[[], Record]] = deque()
+        prepared = self.loader.iterate(start, settings.episodes, self.runner.prepare)
+        with (
+            self.device.use(),
+            stop_requests() as stopped,
+            log.open("a", encoding="utf-8") as lines,
+            closing(prepared) as batches,
+        ):
+            for episode, batch in batches:
+                waiting.append(self.runner.start(episode, batch))
+                done = episode + 1
+                checkpoint = done == settings.episodes or done % settings.checkpoint_every == 0
+                stopping = False
+                # The record of an episode on a GPU is read while the next one is computed there.
+                lag = self.device != CPU and not checkpoint
+                while waiting and (len(waiting) > lag or stopped.is_set()):
+                    record = self._checked(waiting.popleft()())
+                    if checkpoint and not waiting:
+                        record["validation_psnr"] = self.validate()
+                    lines.write(json.dumps(record) + "\n")
+                    lines.flush()
+                    stopping = stopped.is_set() and not waiting
+                    if stopping or "validation_psnr" in record:
+                        score = record.get("validation_psnr", -np.inf)
+                        self.store.save(self.agent.model, self.agent.optimizer, done, score)
+                    report(record)
                 if stopping:
                     break
         finished = done == settings.episodes and not stopped.is_set()
         return TrainResult(done, finished, self.store.path(done))
 
-    def _episode(self, episode: int, clean: Array) -> dict[str, Any]:
-        """Train one episode and return its record."""
-        begin = time.perf_counter()
-        seed = self.config.train.seed
-        corrupted = self.env.task.degrade(clean, stream(seed, "corruption", episode), self.level)
-        self.agent.rng = stream(seed, "policy", episode)
-        self.agent.optimizer.alpha = learning_rate(self.config, episode)
-        reward = run_episode(
-            self.env, self.agent, self.device.send(corrupted), self.device.send(clean)
-        )
-        output = to_numpy(self.env.images)
-        seconds = time.perf_counter() - begin
-        record = {
-            "episode": episode + 1,
-            "reward": reward,
-            "psnr_input": _batch_psnr(corrupted, clean),
-            "psnr_output": _batch_psnr(output, clean),
-            "learning_rate": self.agent.optimizer.alpha,
-            "seconds": seconds,
-            "images_per_second": len(clean) / seconds,
-        }
-        record.update((f"loss_{name}", value) for name, value in self.agent.get_statistics())
+    def _checked(self, record: Record) -> Record:
+        """Count an episode as done; TrainingError if its loss is not finite."""
         if not np.isfinite(record["loss_total"]):
             raise TrainingError(
-                f"episode {episode + 1}: the loss is {record['loss_total']}; start another run "
-                f"with a smaller train.learning_rate, if you like with train.init = "
+                f"episode {record['episode']}: the loss is {record['loss_total']}; start another "
+                f"run with a smaller train.learning_rate, if you like with train.init = "
                 f"{self.store.last() or 'none, as nothing was saved yet'}"
             )
+        self.episodes_done = record["episode"]
         return record
-
-
-def _batch_psnr(output: Array, clean: Array) -> float:
-    """PSNR in dB of a whole batch, as floats, for the learning curve."""
-    return float(-10 * np.log10(np.mean((output - clean) ** 2) + 1e-12))
 
 
 def training_settings(config: Config) -> dict[str, Any]:
     """The part of ``config`` that decides which weights are kept, as nested dictionaries."""
     settings = config.to_dict()
     del settings["data"]["test"], settings["train"]["workers"]
+    if config.network.precision == NetworkConfig.precision:
+        del settings["network"]["precision"]  # so that older checkpoints, without it, continue
     settings["eval"] = {"policy": config.eval.policy}
     return settings
 

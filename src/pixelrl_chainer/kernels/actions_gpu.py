@@ -124,6 +124,7 @@ extern "C" __global__ void choose(const float* images, const int* action_map, fl
     const Pixel pixel = {images + plane * area, height, width, y, x};
     switch (action_map[plane / channels * area + place]) {
 %s
+      default: result[i] = nanf("");
     }
   }
 }
@@ -151,7 +152,8 @@ def choose(images: Array, action_map: Array, operations: tuple[PixelOperation, .
     ----------
     images : cupy float32 array, (B, C, H, W)
     action_map : cupy integer array, (B, H, W)
-        Indices into ``operations``; the caller has checked them.
+        Indices into ``operations``. Where there is no such action, the result is NaN, which the
+        loss or the score will show: to look at the numbers, the host would have to wait.
     operations : tuple of PixelOperation
 
     Returns

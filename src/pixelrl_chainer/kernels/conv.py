@@ -18,7 +18,7 @@ import numpy as np
 from chainer import functions as F
 
 from ..backend import Array
-from . import direct, gates, winograd
+from . import conv_gpu, direct, gates, winograd
 from .threads import share
 from .vectors import LANES
 
@@ -209,6 +209,7 @@ def dilated_convolution(
     dilation: int = 1,
     relu: bool = False,
     stock: bool = False,
+    precision: str = "float32",
 ) -> chainer.Variable:
     """Dilated 3x3 convolution with zero padding = dilation, as used by every layer of the network.
 
@@ -220,7 +221,9 @@ def dilated_convolution(
     relu : bool
         Follow by a rectifier.
     stock : bool
-        Use Chainer's own convolution also on the CPU. CuPy arrays always do.
+        Use Chainer's own convolution.
+    precision : str
+        On a GPU, a key of :data:`pixelrl_chainer.kernels.cudnn_plan.OPERANDS`.
 
     Returns
     -------
@@ -228,8 +231,10 @@ def dilated_convolution(
         Differentiable once by ``x``, ``W`` and ``b``.
     """
     array = x.array if isinstance(x, chainer.Variable) else x
-    if stock or not isinstance(array, np.ndarray):
-        y = F.convolution_2d(x, W, b, pad=dilation, dilate=dilation)
-        return F.relu(y) if relu else y
-    inputs = (x, W) if b is None else (x, W, b)
-    return _DilatedConvolution(dilation, relu).apply(inputs)[0]
+    if not stock and isinstance(array, np.ndarray):
+        inputs = (x, W) if b is None else (x, W, b)
+        return _DilatedConvolution(dilation, relu).apply(inputs)[0]
+    if not stock and conv_gpu.supported(array, len(W), dilation, b is not None, relu, precision):
+        return conv_gpu.convolution(x, W, b, dilation, relu, precision)
+    y = F.convolution_2d(x, W, b, pad=dilation, dilate=dilation)
+    return F.relu(y) if relu else y

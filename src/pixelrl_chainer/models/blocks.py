@@ -9,7 +9,8 @@ import numpy as np
 from chainer import functions as F
 from chainer import initializers
 
-from ..backend import Array
+from ..backend import Array, xp_of
+from ..kernels import gru_gpu
 from ..kernels.conv import dilated_convolution
 from ..kernels.gru import ConvGRU, ConvGRUStart
 from ..kernels.vectors import LANES
@@ -31,8 +32,15 @@ class Convolution(chainer.Link):
     initial : chainer.initializer.Initializer
         Initial weights.
     stock : bool
-        Use Chainer's own convolution also on the CPU.
+        Use Chainer's own convolution.
+
+    Attributes
+    ----------
+    precision : str
+        Precision of the products on a GPU, see :class:`pixelrl_chainer.settings.NetworkConfig`.
     """
+
+    precision = "float32"
 
     def __init__(
         self,
@@ -56,7 +64,13 @@ class Convolution(chainer.Link):
     def forward(self, x: Array | chainer.Variable) -> chainer.Variable:
         """Map (B, in, H, W) to (B, out, H, W), float32."""
         return dilated_convolution(
-            x, self.W, self.b, dilation=self.dilation, relu=self.relu, stock=self.stock
+            x,
+            self.W,
+            self.b,
+            dilation=self.dilation,
+            relu=self.relu,
+            stock=self.stock,
+            precision=self.precision,
         )
 
 
@@ -120,14 +134,33 @@ def conv_gru(
     chainer.Variable, float32 (B, K, H, W)
         Next hidden map.
     """
-    if isinstance(x.array, np.ndarray) and not W[0].stock and x.shape[1] % LANES == 0:
-        if h is None:
-            return ConvGRUStart().apply((x, W[0].W, W[2].W))[0]
-        pairs = (kernel for links in zip(W, U, strict=True) for kernel in links)
-        return ConvGRU().apply((x, h, *(link.W for link in pairs)))[0]
+    if not W[0].stock:
+        fused = _fused_gru(x, h, W, U)
+        if fused is not None:
+            return fused
     if h is None:
         return F.sigmoid(W[0](x)) * F.tanh(W[2](x))
     z = F.sigmoid(W[0](x) + U[0](h))
     r = F.sigmoid(W[1](x) + U[1](h))
     candidate = F.tanh(W[2](x) + U[2](r * h))
     return (1 - z) * h + z * candidate
+
+
+def _fused_gru(
+    x: chainer.Variable,
+    h: Array | None,
+    W: tuple[Convolution, Convolution, Convolution],
+    U: tuple[Convolution, Convolution, Convolution],
+) -> chainer.Variable | None:
+    """:func:`conv_gru` as one function of the CPU or GPU, or None where there is none."""
+    if xp_of(x.array) is not np:
+        precision = W[0].precision
+        if not gru_gpu.supported(x.array, len(W[0].W), precision):
+            return None
+        return gru_gpu.conv_gru(x, h, [w.W for w in W], [u.W for u in U], precision)
+    if x.shape[1] % LANES:
+        return None
+    if h is None:
+        return ConvGRUStart().apply((x, W[0].W, W[2].W))[0]
+    pairs = (kernel for links in zip(W, U, strict=True) for kernel in links)
+    return ConvGRU().apply((x, h, *(link.W for link in pairs)))[0]

@@ -119,6 +119,12 @@ class PixelFCN(chainer.Chain, A3CModel, Recurrent):
             layers += (self.conv7_pi.model,)
         return tuple(layer.dilation for layer in layers)
 
+    def use_precision(self, precision: str) -> None:
+        """Compute convolutions on a GPU in another precision than float32 (``NetworkConfig``)."""
+        for link in self.links():
+            if isinstance(link, Convolution):
+                link.precision = precision
+
     def trunk(self, observations: Array) -> chainer.Variable:
         """Features shared by both branches: (B, C, H, W) -> (B, 64, H, W)."""
         return self._without_keeping(

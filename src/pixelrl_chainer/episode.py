@@ -1,0 +1,144 @@
+"""One training episode: its batch, prepared ahead; its run; its record, read when it is over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .agent import PixelwiseA2C
+from .backend import Array, Device, Uploader, read_later, xp_of
+from .batches import CropLoader
+from .env import PixelEnv, level_of
+from .rng import DrawnUniforms, stream
+from .settings import Config
+
+Record = dict[str, Any]
+"""A line of ``log.jsonl``; keys and units in docs/TRAINING.md."""
+
+
+class Batch(NamedTuple):
+    """What an episode needs.
+
+    ``clean`` and ``corrupted`` are float32 (B, C, H, W) and ``uniforms`` float32 (T, B, 1, H, W),
+    the random numbers behind the actions, all on the device; ``psnr_input`` is in dB.
+    """
+
+    clean: Array
+    corrupted: Array
+    uniforms: Array
+    psnr_input: float
+
+
+def run_episode(env: PixelEnv, agent: PixelwiseA2C, corrupted: Array, clean: Array) -> Array:
+    """Train on one batch for one episode; on a GPU, without waiting for it.
+
+    Parameters
+    ----------
+    env : PixelEnv
+    agent : PixelwiseA2C
+    corrupted, clean : arrays, float32 (B, C, H, W)
+
+    Returns
+    -------
+    array, no dimensions
+        Mean over batch and pixels of the discounted sum of rewards, Eq. (20).
+    """
+    observations, done = env.reset(corrupted, clean), False
+    reward, total, weight = None, 0.0, 1.0
+    while not done:
+        actions = agent.act_and_train(observations, reward)
+        observations, reward, done = env.step(actions)
+        total = total + weight * reward.mean()
+        weight *= agent.loss.gamma
+    agent.stop_episode_and_train(observations, reward, done)
+    return total
+
+
+def learning_rate(config: Config, episode: int) -> float:
+    """Adam's alpha during ``episode``, counted from 0 (published schedule, set after each one)."""
+    train = config.train
+    return float(train.learning_rate * (1 - episode / train.episodes) ** train.decay_power)
+
+
+class EpisodeRunner:
+    """Trains an agent one episode at a time.
+
+    Everything random is a function of the seed and the number of the episode.
+
+    Parameters
+    ----------
+    config : Config
+    env : PixelEnv
+    agent : PixelwiseA2C
+    loader : CropLoader
+        Source of clean crops.
+    device : Device
+        Where agent and environment work.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        env: PixelEnv,
+        agent: PixelwiseA2C,
+        loader: CropLoader,
+        device: Device,
+    ) -> None:
+        self.config = config
+        self.env = env
+        self.agent = agent
+        self.loader = loader
+        self.level = level_of(config, env.task)
+        self._uploader = Uploader(device)
+        self._last_end = 0.0
+
+    def prepare(self, episode: int) -> Batch:
+        """Make the batch of an episode and send it to the device; safe to call from any thread."""
+        seed = self.config.train.seed
+        clean = self.loader.batch(episode)
+        corrupted = self.env.task.degrade(clean, stream(seed, "corruption", episode), self.level)
+        shape = (self.env.steps, len(clean), 1, *clean.shape[2:])
+        uniforms = stream(seed, "policy", episode).random(shape, np.float32)
+        psnr_input = float(_batch_psnr(corrupted, clean))
+        clean, corrupted, uniforms = self._uploader.send(clean, corrupted, uniforms)
+        return Batch(clean, corrupted, uniforms, psnr_input)
+
+    def start(self, episode: int, batch: Batch) -> Callable[[], Record]:
+        """Train one episode; return the function that waits for its end and gives its record.
+
+        On a GPU most of the work is still to be done when this returns.
+        """
+        begin = time.perf_counter()
+        alpha = learning_rate(self.config, episode)
+        self.agent.rng = DrawnUniforms(batch.uniforms)
+        self.agent.optimizer.alpha = alpha
+        reward = run_episode(self.env, self.agent, batch.corrupted, batch.clean)
+        values = {"reward": reward, "psnr_output": _batch_psnr(self.env.images, batch.clean)}
+        values.update(self.agent.loss_arrays())
+        read = read_later(values)
+
+        def finish() -> Record:
+            found = read()
+            now = time.perf_counter()
+            seconds, self._last_end = now - max(begin, self._last_end), now
+            return {
+                "episode": episode + 1,
+                "reward": found.pop("reward"),
+                "psnr_input": batch.psnr_input,  # and the batch is kept until here, see Uploader
+                "psnr_output": found.pop("psnr_output"),
+                "learning_rate": alpha,
+                "seconds": seconds,
+                "images_per_second": len(batch.clean) / seconds,
+                **{f"loss_{name}": value for name, value in found.items()},
+            }
+
+        return finish
+
+
+def _batch_psnr(output: Array, clean: Array) -> Array:
+    """PSNR in dB of a whole batch, as floats, for the learning curve; an array of no dimension."""
+    xp = xp_of(output)
+    return -10 * xp.log10(xp.mean((output - clean) ** 2) + 1e-12)
