@@ -1,0 +1,110 @@
+"""The networks that come with the package: found by task, described by a card, and good."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pixelrl_chainer import shipped
+from pixelrl_chainer.backend import Array
+from pixelrl_chainer.config import build
+from pixelrl_chainer.datasets import ImageSet, open_dataset
+from pixelrl_chainer.env import level_of, make_env
+from pixelrl_chainer.errors import ConfigError
+from pixelrl_chainer.evaluate import corrupted_images
+from pixelrl_chainer.metrics import psnr
+from pixelrl_chainer.results import run_evaluation
+from pixelrl_chainer.settings import Config
+from pixelrl_chainer.weights import load_network
+
+NAMES = shipped.available()
+SIGMA_25 = "denoise-gaussian-sigma25-convgru"
+
+
+def card(name: str) -> str:
+    return (shipped.FOLDER / f"{name}.md").read_text(encoding="utf-8")
+
+
+def test_there_is_one_for_sigma_25() -> None:
+    assert SIGMA_25 in NAMES
+    assert shipped.find(build(changes={"task.level": 25})) is not None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_has_a_card_and_is_a_network_of_its_name(name: str) -> None:
+    file = shipped.FOLDER / f"{name}.npz"
+    assert name.endswith(f"-{load_network(file).config.variant}")
+    with np.load(file) as arrays:
+        assert {arrays[key].dtype for key in arrays} == {np.dtype(np.float16)}
+    for word in ("Data", "Schedule", "Seed", "Commit", "Time", "Licence", "BSD68"):
+        assert f"| {word}" in card(name)
+
+
+def test_the_word_stands_for_the_file_of_task_and_level() -> None:
+    config = build(changes={"task.level": 25, "network.variant": "plain"})
+    found = shipped.resolve(Path("pretrained"), config)
+    assert found == shipped.FOLDER / f"{SIGMA_25}.npz"
+    assert shipped.resolve(Path("other.npz"), config) == Path("other.npz")
+    assert shipped.resolve(None, config) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "variant"), [({"task.level": 7}, None), ({"task.level": 25}, "plain")]
+)
+def test_a_level_without_one_lists_those_that_there_are(
+    changes: dict[str, float], variant: str | None
+) -> None:
+    with pytest.raises(ConfigError, match=f"no pretrained network for .*{SIGMA_25}"):
+        shipped.resolve(shipped.KEYWORD, build(changes=changes), variant)
+
+
+def best_single_filter(config: Config, images: ImageSet, count: int) -> float:
+    """Highest mean PSNR of any one action at every pixel, repeated one to five times."""
+    env = make_env(config)
+    scores: dict[tuple[str, int], list[float]] = {}
+    pairs = corrupted_images(env, images, level_of(config, env.task), 0, "official", count)
+    for clean, corrupted in pairs:
+        for action in env.actions.actions:
+            state: Array = corrupted
+            for repeats in range(1, env.steps + 1):
+                state = action.apply(state)
+                scores.setdefault((action.name, repeats), []).append(psnr(state[0], clean[0]))
+    return max(float(np.mean(values)) for values in scores.values())
+
+
+@cache
+def mean_psnr(agent: str, data: str, count: int) -> float:
+    config = build(changes={"task.level": 25, "eval.limit": count})
+    weights = shipped.find(config) if agent == "network" else None
+    images = open_dataset(data, "test")
+    return float(run_evaluation(config, agent, weights, images)["psnr"]["mean"])
+
+
+def assert_clearly_better(data: str, count: int) -> None:
+    config = build(changes={"task.level": 25})
+    ours = mean_psnr("network", data, count)
+    assert ours > mean_psnr("random", data, count) + 2
+    assert ours > best_single_filter(config, open_dataset(data, "test"), count) + 0.5
+
+
+def test_better_than_random_agents_and_any_filter_on_the_bundled_photographs() -> None:
+    assert_clearly_better("bundled", 3)
+
+
+@pytest.mark.official
+def test_better_than_random_agents_and_any_filter_on_bsd68(shared: Path) -> None:
+    assert_clearly_better(str(shared / "data/bsd68"), 3)
+
+
+@pytest.mark.official
+def test_the_score_of_the_card(shared: Path) -> None:
+    """The card gives the mean of the first three images too, which takes seconds."""
+    match = re.search(r"first three images \| ([\d.]+) dB", card(SIGMA_25))
+    assert match is not None
+    assert mean_psnr("network", str(shared / "data/bsd68"), 3) == pytest.approx(
+        float(match[1]), abs=0.01
+    )
