@@ -110,7 +110,8 @@ def test_commands_exist(document: Path) -> None:
 def test_options_inside_sentences_exist(document: Path) -> None:
     if document.name == "INSTALL.md":
         pytest.skip("its options are those of pip and uv")
-    known = all_options() | set(re.findall(r'"(--[a-z-]+)"', read("benchmarks/bench_network.py")))
+    programs = "".join(path.read_text() for path in (ROOT / "benchmarks").glob("*.py"))
+    known = all_options() | set(re.findall(r'"(--[a-z-]+)"', programs))
     for code in INLINE.findall(document.read_text(encoding="utf-8")):
         if code.startswith("--"):
             assert code.split()[0] in known, code
