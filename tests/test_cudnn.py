@@ -53,8 +53,8 @@ def in_channels_last_order(array: Array) -> bool:
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
 def test_forward(fake_gpu: Any, precision: str, bias: bool, relu: bool) -> None:
-    x, W = draw(2, 5, 7, 6), draw(3, 5, 3, 3, seed=1)
-    b = draw(3, seed=2) if bias else None
+    x, W = draw(2, 16, 7, 6), draw(8, 16, 3, 3, seed=1)
+    b = draw(8, seed=2) if bias else None
     y = cudnn.convolve(x, W, b, 2, relu, precision)
     expected = F.convolution_2d(*map(ROUNDING[precision], (x, W)), b, pad=2, dilate=2).array
     np.testing.assert_allclose(y, np.maximum(expected, 0) if relu else expected, **CLOSE)
@@ -66,7 +66,7 @@ def test_forward(fake_gpu: Any, precision: str, bias: bool, relu: bool) -> None:
 @every_precision
 @pytest.mark.parametrize(
     ("shape", "outputs", "dilation"),
-    [((1, 1, 1, 1), 1, 1), ((2, 1, 5, 4), 6, 1), ((2, 4, 3, 8), 1, 4), ((3, 4, 9, 7), 6, 3)],
+    [((1, 1, 1, 1), 1, 1), ((2, 1, 5, 4), 6, 1), ((2, 4, 3, 9), 1, 4), ((3, 8, 9, 7), 16, 3)],
     ids=str,
 )
 def test_gradients(
@@ -140,7 +140,7 @@ def test_one_plan_for_each_case(fake_gpu: Any) -> None:
 
 @every_precision
 def test_plans_are_repeatable_and_of_the_precision_asked_for(fake_gpu: Any, precision: str) -> None:
-    cudnn.convolve(draw(1, 4, 6, 5), draw(3, 4, 3, 3), None, 1, False, precision)
+    cudnn.convolve(draw(1, 8, 6, 5), draw(16, 8, 3, 3), None, 1, False, precision)
     (graph,) = FakeGraph.made
     always = {"NONDETERMINISTIC", "DOWN_CONVERT_INPUTS"}
     assert set(graph.unwanted) == always | ({"TENSOR_CORE"} if precision == "float32" else set())
@@ -154,7 +154,7 @@ def of_type(*types: str) -> Any:
 
 
 def test_half_precision_falls_back_to_tf32(fake_gpu: Any) -> None:
-    """Without half precision results are those of tf32; gradients never are float16."""
+    """Where cuDNN has no half precision, or it would do harm, results are those of tf32."""
     x, W, gy = draw(2, 8, 6, 5), draw(8, 8, 3, 3), draw(2, 8, 6, 5, seed=1)
     FakeGraph.refuse = of_type("BFLOAT16", "HALF")
     for precision in ("bfloat16", "float16"):
@@ -169,7 +169,10 @@ def test_half_precision_falls_back_to_tf32(fake_gpu: Any) -> None:
     before = len(FakeGraph.made)
     cudnn_plan.plan.cache_clear()
     cudnn.weight_gradient(x, gy, 1, "float16")
-    assert [graph.operands[0].data_type for graph in FakeGraph.made[before:]] == ["FLOAT"]
+    cudnn.convolve(x[:, :1], W[:, :1], None, 1, False, "bfloat16")
+    cudnn.convolve(x, W[:1], None, 1, False, "float16")
+    types = [graph.operands[0].data_type for graph in FakeGraph.made[before:]]
+    assert types == ["FLOAT"] * 3, "no gradients in float16, no narrow layers in either"
 
 
 def test_without_a_plan_chainer_takes_over(fake_gpu: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -62,18 +62,19 @@ def strides(shape: Shape, precision: str) -> list[int]:
     return [channels * height * width, height * width, width, 1]
 
 
-def attempts(work: str, precision: str) -> tuple[str, ...]:
-    """Precisions in which ``work`` is tried, in this order.
+def attempts(case: Case) -> tuple[str, ...]:
+    """Precisions in which a case is tried, in this order.
 
-    cuDNN has half precision with float32 results for wide layers only, and before Hopper only
-    forward. Gradients are never rounded to float16: those of a mean over a batch are about 1e-6,
-    where float16 has one digit left.
+    Half precision is for the wide layers, which are nearly all of the work; cuDNN has it with
+    float32 results from Ampere on, gradients later. Gradients are never rounded to float16: those
+    of a mean over a batch are about 1e-6, where float16 has one digit left.
     """
-    if precision in ("float32", "tf32"):
-        return (precision,)
-    if precision == "float16" and work != FORWARD:
+    if case.precision in ("float32", "tf32"):
+        return (case.precision,)
+    narrow = case.shape[1] % 8 or case.outputs % 8
+    if narrow or (case.precision == "float16" and case.work != FORWARD):
         return ("tf32",)
-    return (precision, "tf32")
+    return (case.precision, "tf32")
 
 
 def define(graph: Any, case: Case) -> None:
@@ -142,7 +143,7 @@ def plan(device: int, case: Case) -> Plan | str:
     import cudnn
 
     reasons = []
-    for precision in attempts(case.work, case.precision):
+    for precision in attempts(case):
         try:
             graph = cudnn.pygraph(
                 io_data_type=cudnn.data_type.FLOAT,
