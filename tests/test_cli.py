@@ -564,7 +564,7 @@ def test_experiment(program: Program, data: Path, tmp_path: Path) -> None:
         assert part in out
     assert "training plain" in err
     result = program(*arguments, "--json", "-")
-    assert [row["row"] for row in json.loads(result.out)] == ["none", "random", "plain"]
+    assert [row["row"] for row in json.loads(result.out)] == ["none", "random", "plain", "convgru"]
 
 
 def test_experiment_with_weights_and_profile(

@@ -38,6 +38,7 @@ PUBLISHED = {
     "task.reward_scale": 255.0,
     "network.variant": "convgru-rmc",
     "network.conv": "auto",
+    "network.precision": "float32",
     "loss.gamma": 0.95,
     "loss.entropy_coefficient": 0.01,
     "loss.value_coefficient": 0.25,

@@ -76,7 +76,7 @@ def run(
 
 FILES = {
     *("config.json", "log.jsonl", "eval-none.json", "eval-random.json", "eval-network.json"),
-    *("results.json", "table.md", "steps.png", "curves.png"),
+    *("eval-pretrained.json", "results.json", "table.md", "steps.png", "curves.png"),
 }
 
 
@@ -96,6 +96,7 @@ def test_everything_is_done_in_order(finished: Any) -> None:
         ("evaluating none", 2),
         ("evaluating random", 2),
         ("evaluating plain", 2),
+        ("evaluating convgru", 2),
     ]
 
 
@@ -110,8 +111,9 @@ def test_files(finished: Any) -> None:
 def test_results(finished: Any, data: Path) -> None:
     _, outcome, _ = finished
     results = json.loads((outcome.folder / "results.json").read_text())
-    assert [result["row"] for result in results] == ["none", "random", "plain"]
-    for result, agent in zip(results, ("none", "random", "network"), strict=True):
+    assert [result["row"] for result in results] == ["none", "random", "plain", "convgru"]
+    assert [result["shipped"] for result in results] == [False, False, False, True]
+    for result, agent in zip(results, ("none", "random", "network", "pretrained"), strict=True):
         assert result == json.loads((outcome.folder / f"eval-{agent}.json").read_text())
         assert [row["name"] for row in result["images"]] == ["photo0", "photo1"]
         assert result["config"]["data"]["test"] == [str(data)]
@@ -186,7 +188,7 @@ def test_other_settings_of_the_evaluation(tmp_path: Path, finished: Any, data: P
     root = tmp_path / "runs"
     shutil.copytree(finished[0], root)
     outcome, done = run(root, settings(data, eval__limit=1))
-    assert done == [(f"evaluating {row}", 1) for row in ("none", "random", "plain")]
+    assert done == [(f"evaluating {row}", 1) for row in ("none", "random", "plain", "convgru")]
     assert all(len(result["images"]) == 1 for result in outcome.results)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,10 +54,15 @@ def test_the_word_stands_for_the_file_of_task_and_level() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "variant"), [({"task.level": 7}, None), ({"task.level": 25}, "plain")]
+    ("changes", "variant"),
+    [
+        ({"task.level": 7}, None),
+        ({"task.level": 25}, "plain"),
+        ({"task.level": 25, "task.actions": "denoise-basic"}, None),
+    ],
 )
 def test_a_level_without_one_lists_those_that_there_are(
-    changes: dict[str, float], variant: str | None
+    changes: dict[str, Any], variant: str | None
 ) -> None:
     with pytest.raises(ConfigError, match=f"no pretrained network for .*{SIGMA_25}"):
         shipped.resolve(shipped.KEYWORD, build(changes=changes), variant)

@@ -107,20 +107,18 @@ class Experiment:
             checkpoint = self.train()
             if checkpoint is None:
                 return Outcome(False, folder)
-            weights = checkpoint
+            weights, ours = checkpoint, shipped.find(self.config)
         else:
+            ours = None
             # Weights that cannot be used should not be noticed after the baselines only.
             policy = load_policy(self.config, weights, make_env(self.config), self.device)
             variant = policy.model.config.variant
             self.config = override(self.config, {"network.variant": variant})
             folder = self.root / run_name(self.config, weights.stem)
-        networks = {"network": weights}
-        ours = shipped.find(self.config)
-        if ours not in (None, weights):
-            networks["pretrained"] = ours
-        results = [self._evaluate(agent, agent, None, test, folder) for agent in ("none", "random")]
-        for name, file in networks.items():
-            results.append(self._evaluate(name, "network", file, test, folder))
+        rows = [("none", "none", None), ("random", "random", None), ("network", "network", weights)]
+        if ours:
+            rows.append(("pretrained", "network", ours))
+        results = [self._evaluate(*row, test, folder) for row in rows]
         text = f"{table(results)}\n\n{caption(results[0])}\n{self._warning(weights)}"
         record = folder / "results.json"
         if not record.is_file() or json.loads(record.read_text()) != results:

@@ -23,7 +23,7 @@ def available() -> list[str]:
 
 
 def find(config: Config, variant: str | None = None) -> Path | None:
-    """Return the network for the task and level of ``config``, None if there is none.
+    """Return the network for task, actions and level of ``config``, None if there is none.
 
     Parameters
     ----------
@@ -33,6 +33,8 @@ def find(config: Config, variant: str | None = None) -> Path | None:
         one with the most parts.
     """
     task = find_task(config.task.name)
+    if config.task.actions not in (None, task.actions):
+        return None
     start = f"{task.name}-{task.level_name}{level_of(config, task):g}-"
     wanted = [variant] if variant else [config.network.variant, *reversed(VARIANTS)]
     files = (FOLDER / f"{start}{name}.npz" for name in wanted)
