@@ -32,6 +32,7 @@ from .backend import Array, xp_of
 from .env import PixelEnv, Rollout
 from .errors import ConfigError
 from .kernels.borders import RADIUS
+from .kernels.threads import return_freed_memory
 from .kernels.winograd import TILE
 from .progress import Progress, no_progress
 
@@ -224,6 +225,7 @@ def tiled_rollout(
     try:
         with progress(batch * len(tiles) * env.steps, "tiles") as advance:
             for number, tile in product(range(batch), tiles):
+                return_freed_memory()
                 rng.bit_generator.state = start
                 image, (rows, columns) = slice(number, number + 1), tile.core
                 part = partial(_Part, rng, images.shape, image)

@@ -63,6 +63,19 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
+def return_freed_memory() -> bool:
+    """Return to the system what :func:`keep_freed_memory` kept, gaps between arrays included.
+
+    Arrays of changing sizes leave gaps that the next ones do not fit into.
+
+    Returns
+    -------
+    bool
+        Whether anything was returned.
+    """
+    return platform.libc_ver()[0] == "glibc" and bool(ctypes.CDLL(None).malloc_trim(0))
+
+
 @cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(thread_count(), thread_name_prefix="kernels")
