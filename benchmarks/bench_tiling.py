@@ -46,7 +46,7 @@ def measure(options: argparse.Namespace, megapixels: float, tile: int) -> dict[s
     """Roll out one image; keys as in the report."""
     rng = np.random.default_rng(0)
     model = PixelFCN(ModelConfig(options.variant), rng)
-    env = PixelEnv(TASKS["denoise-gaussian"], steps=options.steps, reward_scale=1)
+    env = PixelEnv(replace(TASKS["denoise-gaussian"], steps=options.steps))
     policy = PixelwisePolicy(model, rng)
     rollout(policy, env, rng.random((1, 1, 48, 48), dtype=np.float32))  # compiled loops loaded
     height, width = sides(megapixels)

@@ -60,7 +60,7 @@ def prepare(case: str, side: str, shape: Shape) -> Callable[[], Any]:
     """Return what performs ``case`` once on images of ``shape``; weights are random."""
     rng = np.random.default_rng(0)
     model = StockFCN(CONFIG, rng) if side == "stock" else PixelFCN(CONFIG, rng)
-    env = PixelEnv(TASKS["denoise-gaussian"], reward_scale=paper.REWARD_SCALE)
+    env = PixelEnv(TASKS["denoise-gaussian"])
     clean = rng.random(shape, dtype=np.float32)
     corrupted = clean + rng.normal(0, SIGMA, shape).astype(np.float32)
     if case == "rollout":

@@ -260,7 +260,7 @@ def test_onnx_runtime_does_the_same_work() -> None:
     for link in model.links():
         if getattr(link, "b", None) is not None:
             link.b.array[:] = rng.normal(0, 0.1, link.b.shape)
-    env = PixelEnv(TASKS["denoise-gaussian"], reward_scale=1)
+    env = PixelEnv(TASKS["denoise-gaussian"])
     theirs = OnnxPolicy(model, images.shape, threads=1)
     ours = PixelwisePolicy(model, rng)
     results = [rollout(actor, env, images, record=True).action_maps for actor in (ours, theirs)]

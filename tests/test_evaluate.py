@@ -15,7 +15,8 @@ import small
 from pixelrl_chainer.agent import PixelwiseA2C
 from pixelrl_chainer.backend import CPU
 from pixelrl_chainer.config import build, override
-from pixelrl_chainer.datasets import ImageSet, open_dataset
+from pixelrl_chainer.datasets import open_dataset
+from pixelrl_chainer.imagesets import ImageSet
 from pixelrl_chainer.degradations import gaussian_noise
 from pixelrl_chainer.env import PixelEnv, make_env
 from pixelrl_chainer.errors import ConfigError, WeightsError
@@ -396,7 +397,7 @@ def test_other_images_of_the_same_names_are_not_comparable(shared: Path, bsd68: 
 )
 def test_input_rows_of_the_paper(bsd68: ImageSet, task: str, level: float, expected: float) -> None:
     """Within 0.02 dB of the paper for any seed: the mean of 68 images varies by 0.002 dB."""
-    env = PixelEnv(TASKS[task], reward_scale=255)
+    env = PixelEnv(TASKS[task])
     pairs = corrupted_images(env, bsd68, level, 1, "official", len(bsd68))
     found = np.mean([psnr(corrupted[0], clean[0]) for clean, corrupted in pairs])
     assert found == pytest.approx(expected, abs=0.02)

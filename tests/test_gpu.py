@@ -28,7 +28,8 @@ from test_train import assert_same_run
 from pixelrl_chainer.agent import PixelwisePolicy
 from pixelrl_chainer.backend import Array, Device, to_numpy
 from pixelrl_chainer.config import build
-from pixelrl_chainer.datasets import ImageSet, open_dataset
+from pixelrl_chainer.datasets import open_dataset
+from pixelrl_chainer.imagesets import ImageSet
 from pixelrl_chainer.env import make_env
 from pixelrl_chainer.episode import run_episode
 from pixelrl_chainer.evaluate import corrupted_images

@@ -66,7 +66,7 @@ def exact(shared: Path) -> Callable[[str], tuple[Any, Array, Array, Rollout]]:
             folder, file = name.split("/")
             weights = shared / "weights" / "official" / folder / "model" / f"{file}.npz"
             model = load_network(weights, stock=True)
-            env = PixelEnv(TASKS["denoise-gaussian"], reward_scale=255)
+            env = PixelEnv(TASKS["denoise-gaussian"])
             images = open_dataset(shared / "data" / "bsd68", "test")
             pairs = corrupted_images(env, images, float(file[-2:]), 0, "official", 1)
             clean, noisy = (array[..., 100:228, 200:328] for array in next(iter(pairs)))
@@ -78,7 +78,7 @@ def exact(shared: Path) -> Callable[[str], tuple[Any, Array, Array, Rollout]]:
 
 def run(model: Any, noisy: Array) -> Rollout:
     policy = PixelwisePolicy(model, np.random.default_rng(0))
-    env = PixelEnv(TASKS["denoise-gaussian"], reward_scale=255)
+    env = PixelEnv(TASKS["denoise-gaussian"])
     return rollout(policy, env, np.ascontiguousarray(noisy), record=True)
 
 

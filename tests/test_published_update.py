@@ -64,7 +64,7 @@ class Replay:
             t_max=5,
             rng=np.random.default_rng(0),
         )
-        env = PixelEnv(TASKS["denoise-gaussian"], reward_scale=255)
+        env = PixelEnv(TASKS["denoise-gaussian"])
         send = self.device.send
         observations = env.reset(send(self.start), send(self.recorded["clean"]))
         self.states, self.rewards, self.hidden = [self.start], [], []
@@ -149,7 +149,7 @@ def test_optimiser_on_the_recorded_gradients(replay: Replay) -> None:
 
 def test_greedy_roll_out(replay: Replay) -> None:
     policy = PixelwisePolicy(load_network(replay.weights), np.random.default_rng(0))
-    env = PixelEnv(TASKS["denoise-gaussian"], reward_scale=255)
+    env = PixelEnv(TASKS["denoise-gaussian"])
     observations = env.reset(replay.start)
     for expected in replay.recorded["greedy_actions"]:
         actions = policy.act(observations)

@@ -13,7 +13,8 @@ import pytest
 from pixelrl_chainer import shipped
 from pixelrl_chainer.backend import Array
 from pixelrl_chainer.config import build
-from pixelrl_chainer.datasets import ImageSet, open_dataset
+from pixelrl_chainer.datasets import open_dataset
+from pixelrl_chainer.imagesets import ImageSet
 from pixelrl_chainer.env import level_of, make_env
 from pixelrl_chainer.errors import ConfigError
 from pixelrl_chainer.evaluate import corrupted_images

@@ -42,7 +42,7 @@ every_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 
 def environment(steps: int) -> PixelEnv:
-    return PixelEnv(TASKS["denoise-gaussian"], steps=steps, reward_scale=255)
+    return PixelEnv(replace(TASKS["denoise-gaussian"], steps=steps))
 
 
 def network(variant: str = "convgru", **options: Any) -> PixelFCN:

@@ -19,7 +19,8 @@ import small
 
 from pixelrl_chainer.agent import PixelwiseA2C
 from pixelrl_chainer.config import build
-from pixelrl_chainer.datasets import ImageSet, open_dataset
+from pixelrl_chainer.datasets import open_dataset
+from pixelrl_chainer.imagesets import ImageSet
 from pixelrl_chainer.degradations import gaussian_noise
 from pixelrl_chainer.env import make_env
 from pixelrl_chainer.episode import learning_rate, run_episode

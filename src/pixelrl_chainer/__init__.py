@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from .env import PixelEnv
     from .evaluate import rollout
     from .models.fcn import ModelConfig, PixelFCN
-    from .tasks import TASKS, Task
+    from .task import Task
+    from .tasks import TASKS
     from .weights import load_network
 
 _compat.apply()
@@ -32,7 +33,7 @@ _HOMES = {
     "PixelwiseA2C": "agent",
     "PixelwisePolicy": "agent",
     "TASKS": "tasks",
-    "Task": "tasks",
+    "Task": "task",
     "load_network": "weights",
     "rollout": "evaluate",
 }

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from . import paper
-from .datasets import ImageSet
 from .errors import ConfigError, DataError
 from .images import Image8, ImageFloat, to_float
+from .imagesets import ImageSet
 from .rng import stream
 
 
@@ -55,7 +55,7 @@ def flip_and_rotate(image: Image8, flip: bool, angle: float) -> Image8:
     Parameters
     ----------
     image : numpy.ndarray
-        (H, W) or (H, W, C) uint8.
+        (H, W) or (H, W, C) uint8, up to 6 channels.
     flip : bool
         Whether to mirror.
     angle : float
@@ -70,7 +70,14 @@ def flip_and_rotate(image: Image8, flip: bool, angle: float) -> Image8:
     result: npt.NDArray[Any] = cv2.flip(image, 1) if flip else image
     if angle:
         matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1)
-        result = cv2.warpAffine(result, matrix, (width, height))
+        # OpenCV interpolates 2 and 6 channels more coarsely than 1 and 3.
+        planes = result.reshape(height, width, -1)
+        group = 1 if planes.shape[2] % 3 else 3
+        turned = [
+            cv2.warpAffine(planes[..., first : first + group], matrix, (width, height))
+            for first in range(0, planes.shape[2], group)
+        ]
+        result = np.dstack(turned).reshape(image.shape)
     return result
 
 
@@ -192,7 +199,7 @@ class CropLoader:
         return order[start : start + self.batch_size]
 
     def batch(self, episode: int) -> ImageFloat:
-        """Return the clean crops of batch ``episode``.
+        """Return the crops of batch ``episode``.
 
         Parameters
         ----------
@@ -202,7 +209,7 @@ class CropLoader:
         Returns
         -------
         numpy.ndarray
-            (batch_size, 1, crop_size, crop_size) float32 in [0, 1].
+            (batch_size, C, crop_size, crop_size) float32 in [0, 1], of pairs all channels.
 
         Raises
         ------
@@ -217,7 +224,8 @@ class CropLoader:
             random_crop(flip_and_rotate(self._image(index), flip, angle), self.crop_size, rng)
             for index, flip, angle in zip(self.indices(episode), flips, angles, strict=True)
         ]
-        return to_float(np.stack(crops)[:, np.newaxis])
+        stack = np.stack(crops).reshape(self.batch_size, self.crop_size, self.crop_size, -1)
+        return to_float(np.ascontiguousarray(stack.transpose(0, 3, 1, 2)))
 
     def iterate(
         self, start: int, stop: int, prepare: Callable[[int], Any] | None = None
@@ -255,7 +263,7 @@ class CropLoader:
     def _image(self, index: int) -> Image8:
         """Return an image that is large enough to cut from."""
         image = self.images.load_8bit(index)
-        height, width = image.shape
+        height, width = image.shape[:2]
         if min(height, width) < self.crop_size:
             raise DataError(
                 f"{self.images.paths[index]} has {width}×{height} pixels (width×height), less than "

@@ -26,10 +26,10 @@ from .weights import assign, network_arrays, read_npz, save_network, unpack
 
 
 class Best(NamedTuple):
-    """Episode and validation PSNR (dB) of the best checkpoint so far."""
+    """Episode and validation score of the best checkpoint so far."""
 
     episode: int
-    psnr: float
+    score: float
 
 
 class CheckpointStore:
@@ -59,8 +59,8 @@ class CheckpointStore:
         CheckpointError
             If the state of a checkpoint is damaged.
         """
-        scores = [Best(int(path.name), _read_state(path).psnr) for path in self._complete()]
-        return max(scores, key=lambda best: (best.psnr, -best.episode), default=None)
+        scores = [Best(int(path.name), _read_state(path).score) for path in self._complete()]
+        return max(scores, key=lambda best: (best.score, -best.episode), default=None)
 
     def _complete(self) -> list[Path]:
         return [p for p in self.folder.glob("[0-9]*") if p.name.isdigit() and p.is_dir()]
@@ -70,14 +70,14 @@ class CheckpointStore:
         return self.folder / f"{episode:06d}"
 
     def save(
-        self, model: PixelFCN, optimizer: chainer.Optimizer, episode: int, psnr: float
+        self, model: PixelFCN, optimizer: chainer.Optimizer, episode: int, score: float
     ) -> None:
         """Write the checkpoint after ``episode`` episodes and forget those no longer needed.
 
         Parameters
         ----------
-        psnr : float
-            Validation score in dB, by which the best checkpoint is kept.
+        score : float
+            Of the validation, the higher the better, by which the best checkpoint is kept.
 
         Raises
         ------
@@ -90,7 +90,7 @@ class CheckpointStore:
         try:
             save_network(network_arrays(model), temporary / "model.npz")
             save_network(_optimizer_arrays(optimizer), temporary / "optimizer.npz")
-            state = {"episode": episode, "psnr": psnr, **self.identity}
+            state = {"episode": episode, "score": score, **self.identity}
             write_json(temporary / "state.json", state)
             shutil.rmtree(self.path(episode), ignore_errors=True)
             os.replace(temporary, self.path(episode))
@@ -130,16 +130,16 @@ class _State(NamedTuple):
     """What ``state.json`` holds; ``identity`` is compared with that of the run."""
 
     episode: int
-    psnr: float
+    score: float
     identity: dict[str, Any]
 
 
 def _read_state(path: Path) -> _State:
     try:
         state = dict(json.loads((path / "state.json").read_text()))
-        psnr = state.pop("psnr")
+        score = state.pop("score")
         episode = int(state.pop("episode"))
-        return _State(episode, float("-inf") if psnr is None else float(psnr), state)
+        return _State(episode, float("-inf") if score is None else float(score), state)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise _damaged(path, error) from error
 

@@ -84,6 +84,7 @@ def train_command(output: Path, device: str, **given: Any) -> None:
 @variant_option
 @click.option("--data", "test_data", multiple=True, help="Data set or folder; repeatable.")
 @click.option("--test", "test_data", multiple=True, help="Same as --data.")
+@click.option("--color", is_flag=True, default=None, help="Keep colour: each channel on its own.")
 @click.option("--limit", type=int, help="Only the first N images.")
 @click.option("--seed", type=int, help="Seed of the test noise (default 0).")
 @click.option("--seeds", multiple=True, type=int, help="Several seeds: --seeds 0 1 2.")
@@ -111,7 +112,7 @@ def eval_command(
     from .progress import bar
     from .report import caption, table, write_csv
     from .results import run_evaluation
-    from .shipped import resolve
+    from .shipped import choose
 
     if given["seed"] is not None and given["seeds"]:
         raise click.UsageError("give --seed or --seeds, not both")
@@ -121,6 +122,7 @@ def eval_command(
         level=given["level"],
         task__name=given["task"],
         data__test=test_data,
+        data__color=given["color"],
         eval__limit=given["limit"],
         eval__seeds=given["seeds"] or (() if given["seed"] is None else (given["seed"],)),
         eval__protocol=given["protocol"],
@@ -131,12 +133,14 @@ def eval_command(
     )
     config = resolve_data(config)
     images = open_images(config, "test")
+    chosen = choose(weights, config, variant) if agent == "network" else None
     result = run_evaluation(
         config,
         agent,
-        resolve(weights, config, variant),
+        chosen and chosen.weights,
         images,
         variant=variant,
+        origin=chosen.origin if chosen else "",
         device=select_device(device),
         progress=bar,
     )
@@ -168,10 +172,9 @@ def apply_command(
     from .apply import apply_to_file, plan
     from .backend import select_device
     from .env import make_env
-    from .errors import ConfigError
     from .progress import bar
     from .results import load_policy
-    from .shipped import resolve
+    from .shipped import choose
 
     config = make_config(
         given["assignments"],
@@ -181,12 +184,7 @@ def apply_command(
         eval__tile=given["tile"],
         network__conv=given["conv"],
     )
-    weights = resolve(weights, config)
-    if weights is None:
-        raise ConfigError(
-            "no weights given: expected --weights with an npz file, a checkpoint folder, or the "
-            "word pretrained for those that come with the package"
-        )
+    weights = choose(weights, config).weights
     env, chosen = make_env(config), select_device(device)
     pairs = plan(inputs, output, force=force, keep_steps=keep_steps)
     policy = load_policy(config, weights, env, chosen)
@@ -229,7 +227,7 @@ def experiment_command(
     from .backend import CPU, select_device
     from .experiment import Experiment
     from .progress import bar
-    from .shipped import resolve
+    from .shipped import choose
 
     chosen = select_device(device)
     if preset == "auto":
@@ -238,7 +236,8 @@ def experiment_command(
         assignments, experiment=file, profile=profile, preset=preset, network__conv=conv
     )
     name = preset if profile == "official-code" else f"{preset}-{profile}"
-    outcome = Experiment(config, name, runs, chosen, bar).run(resolve(weights, config))
+    given = choose(weights, config).weights if weights else None
+    outcome = Experiment(config, name, runs, chosen, bar).run(given)
     if not outcome.finished:
         click.echo("interrupted; the same command continues", err=True)
         sys.exit(EXIT_INTERRUPTED)

@@ -1,150 +1,120 @@
-"""Data sets of gray images: bundled photographs, BSD68 and the user's own folders."""
+"""Data sets: single images or pairs of input and target, bundled, published or the user's own."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from . import sources
 from .errors import DataError
-from .images import Image8, ImageFloat, list_images, read_gray, to_float
+from .images import list_images, read_gray, read_image
+from .imagesets import ImageSet
 from .sources import CheckReport
 
 Spec = str | Path
 """Name of a data set, or a folder of images."""
 
 SPLITS = ("train", "test")
-MEMORY_LIMIT = 2**30
-"""Bytes of decoded images that an :class:`ImageSet` keeps by default."""
-
-
-class ImageSet:
-    """Gray images on disk, each decoded once as long as they fit into a memory limit.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        Image files; their order is the order of the set.
-    memory_limit : int
-        Bytes of decoded images to keep; images beyond it are decoded each time.
-
-    Attributes
-    ----------
-    paths : tuple of Path
-    names : tuple of str
-        File names without ending; with folder and ending where that is needed to tell them apart.
-
-    Notes
-    -----
-    Loading is safe from several threads; two that ask for the same new image may both decode it.
-    """
-
-    def __init__(self, paths: Sequence[Path], memory_limit: int = MEMORY_LIMIT) -> None:
-        self.paths = tuple(paths)
-        self.names = _names(self.paths)
-        self._memory_left = memory_limit
-        self._cache: dict[int, Image8] = {}
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def load(self, index: int) -> ImageFloat:
-        """Return image ``index`` as (H, W) float32 in [0, 1], an array of its own.
-
-        Raises
-        ------
-        DataError
-            If the file cannot be read.
-        """
-        return to_float(self.load_8bit(index))
-
-    def load_8bit(self, index: int) -> Image8:
-        """Return image ``index`` as (H, W) uint8 in [0, 255], read-only because it is shared.
-
-        Raises
-        ------
-        DataError
-            If the file cannot be read.
-        """
-        image = self._cache.get(index)
-        if image is not None:
-            return image
-        image = read_gray(self.paths[index])
-        image.setflags(write=False)
-        with self._lock:
-            if index not in self._cache and image.nbytes <= self._memory_left:
-                self._cache[index] = image
-                self._memory_left -= image.nbytes
-        return image
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named data set whose files are registered with their checksums.
+    """A data set with a name.
 
     Attributes
     ----------
-    name : str
-        Its name, also in :data:`pixelrl_chainer.sources.SOURCES`.
-    description : str
-        What it is, in one line.
-    is_test : callable
-        Tells from a registered file name whether the image is for testing.
+    name, description : str
+        Its name on the command line; what it is, in one line.
+    find : callable
+        Returns the folder it lies in, or None where it is not on this machine.
+    open : callable
+        (folder, split, color) -> ImageSet; ``color``: keep the colour of single images.
+    missing : callable
+        Returns the line that tells how to obtain it.
+    substitute : bool
+        Whether it stands in for the paper's data.
     """
 
     name: str
     description: str
-    is_test: Callable[[str], bool]
+    find: Callable[[], Path | None]
+    open: Callable[[Path, str, bool], ImageSet]
+    missing: Callable[[], str]
+    substitute: bool = False
 
-    def files(self, split: str) -> list[str]:
-        """Return the registered file names of "train" or "test", sorted as text."""
-        wanted = split == "test"
-        return sorted(file for file in sources.checksums(self.name) if self.is_test(file) == wanted)
 
-    def paths(self, root: Path, split: str) -> list[Path]:
-        """Return the files of a split below ``root``.
+def registered_files(name: str, split: str) -> list[str]:
+    """Return the registered file names of "train" or "test", sorted as text."""
+    is_test = TEST_FILES[name]
+    return sorted(file for file in sources.checksums(name) if is_test(file) == (split == "test"))
 
-        Raises
-        ------
-        DataError
-            If a file is missing.
-        """
-        paths = [root / file for file in self.files(split)]
-        missing = [path for path in paths if not path.is_file()]
-        if missing:
-            raise DataError(
-                f"{len(missing)} of the {len(paths)} {split} images of {self.name} are missing, "
-                f"the first is {missing[0]}; complete it with 'pixelrl-chainer data fetch "
-                f"{self.name}'"
-            )
-        return paths
+
+def _open_registered(name: str, root: Path, split: str, color: bool) -> ImageSet:
+    """Open the registered images of a split below ``root``; DataError if a file is missing."""
+    paths = [root / file for file in registered_files(name, split)]
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of the {len(paths)} {split} images of {name} are missing, "
+            f"the first is {missing[0]}; complete it with 'pixelrl-chainer data fetch "
+            f"{name}'"
+        )
+    return ImageSet(paths, read=read_image if color else read_gray)
 
 
 _BUNDLED_TEST = frozenset({"camera.png", "chelsea.png", "coffee.png"})
+TEST_FILES: dict[str, Callable[[str], bool]] = {
+    "bundled": lambda file: file in _BUNDLED_TEST,
+    "bsd68": lambda file: file.startswith("test/"),
+}
+"""Sets whose images are registered with their checksums: which of them are for testing."""
+
+
+def _registered(name: str, description: str, *, substitute: bool = False) -> Dataset:
+    return Dataset(
+        name,
+        description,
+        partial(sources.find, name),
+        partial(_open_registered, name),
+        partial(sources.missing_message, name),
+        substitute,
+    )
+
 
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset
     for dataset in (
-        Dataset(
+        _registered(
             "bundled",
-            "photographs that scikit-image installs, as gray: 9 to train, 3 to test",
-            lambda file: file in _BUNDLED_TEST,
+            "photographs that scikit-image installs: 9 to train, 3 to test",
+            substitute=True,
         ),
-        Dataset(
-            "bsd68",
-            "the authors' gray JPEG copy of BSDS500: 432 to train, 68 to test",
-            lambda file: file.startswith("test/"),
-        ),
+        _registered("bsd68", "the authors' gray JPEG copy of BSDS500: 432 to train, 68 to test"),
     )
 }
-"""Every named data set of gray images."""
+"""Every named data set."""
+
+
+def _open_images(folder: Path, split: str, color: bool) -> ImageSet:
+    """Open the images of a folder, or of its sub-folder for the split."""
+    return ImageSet(
+        list_images(folder / split if (folder / split).is_dir() else folder),
+        read=read_image if color else read_gray,
+    )
+
+
+READERS: dict[str, Callable[[Path, str, bool], ImageSet]] = {"gray": _open_images}
+"""How a folder of the user is opened, by ``Task.reads``: (folder, split, color) -> ImageSet."""
 
 
 def open_dataset(
-    spec: Spec | Sequence[Spec], split: str = "train", *, memory_limit: int = MEMORY_LIMIT
+    spec: Spec | Sequence[Spec],
+    split: str = "train",
+    *,
+    reads: str = "gray",
+    color: bool = False,
 ) -> ImageSet:
     """Open a data set, a folder of images, or several of them as one set.
 
@@ -155,8 +125,10 @@ def open_dataset(
         named like the split stands for that sub-folder.
     split : {"train", "test"}
         Which part.
-    memory_limit : int
-        See :class:`ImageSet`.
+    reads : str
+        Key of :data:`READERS`, for folders.
+    color : bool
+        Keep the colour of single images.
 
     Returns
     -------
@@ -173,7 +145,22 @@ def open_dataset(
     specs = [spec] if isinstance(spec, (str, Path)) else spec
     if not specs:
         raise DataError("no data set given; expected a name or at least one folder of images")
-    return ImageSet([path for one in specs for path in _resolve(one, split)], memory_limit)
+    return _join([_open(one, split, reads, color) for one in specs])
+
+
+def _join(sets: Sequence[ImageSet]) -> ImageSet:
+    """Put the images of several sets behind each other."""
+    if len(sets) == 1:
+        return sets[0]
+    if len({images.paired for images in sets}) > 1:
+        raise DataError("single images and pairs cannot be one set: give one kind")
+    readers = {path: images.read for images in sets for path in images.paths}
+    return ImageSet(
+        [path for images in sets for path in images.paths],
+        read=lambda path: readers[path](path),
+        paired=sets[0].paired,
+        files=[file for images in sets for file in images.files],
+    )
 
 
 def check_dataset(spec: Spec, folder: str | Path | None = None) -> CheckReport:
@@ -200,22 +187,22 @@ def check_dataset(spec: Spec, folder: str | Path | None = None) -> CheckReport:
     if name in sources.SOURCES:
         return sources.check(name, folder)
     root = Path(spec).expanduser()
-    paths = sorted({path for split in SPLITS for path in _resolve(root, split)})
+    paths = sorted({path for split in SPLITS for path in _open(root, split, "gray", False).paths})
     damaged = [str(path.relative_to(root)) for path in paths if not _readable(path)]
     return CheckReport(root.name, root, len(paths) - len(damaged), (), tuple(damaged))
 
 
-def _resolve(spec: Spec, split: str) -> list[Path]:
-    """Return the image files that one name or folder stands for."""
+def _open(spec: Spec, split: str, reads: str, color: bool) -> ImageSet:
+    """Open what one name or folder stands for."""
     dataset = DATASETS.get(str(spec).lower())
-    root = sources.find(dataset.name) if dataset else None
+    root = dataset.find() if dataset else None
     if dataset and root:
-        return dataset.paths(root, split)
+        return dataset.open(root, split, color)
     folder = Path(spec).expanduser()
     if folder.is_dir():
-        return list_images(folder / split if (folder / split).is_dir() else folder)
+        return READERS[reads](folder, split, color)
     if dataset:
-        raise DataError(f"{sources.missing_message(dataset.name)}, or give its folder")
+        raise DataError(f"{dataset.missing()}, or give its folder")
     raise DataError(
         f"no data set or folder {str(spec)!r}; expected one of {', '.join(DATASETS)} "
         "or a folder of images"
@@ -229,12 +216,3 @@ def _readable(path: Path) -> bool:
     except DataError:
         return False
     return True
-
-
-def _names(paths: Sequence[Path]) -> tuple[str, ...]:
-    """Return the shortest names that tell the files apart."""
-    for shorten in (lambda path: path.stem, lambda path: f"{path.parent.name}/{path.name}"):
-        names = tuple(shorten(path) for path in paths)
-        if len(set(names)) == len(names):
-            return names
-    return tuple(str(path) for path in paths)

@@ -8,13 +8,15 @@ published test noise has to be repeated.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from .backend import Array
 
 Rng = np.random.Generator | np.random.RandomState
-Degradation = Callable[[Array, Rng, float], Array]
+Degradation = Callable[[Array, Rng, Any], Array]
+"""(clean, rng, level) -> corrupted images."""
 
 
 def gaussian_noise(clean: Array, rng: Rng, sigma: float) -> Array:
@@ -33,6 +35,24 @@ def gaussian_noise(clean: Array, rng: Rng, sigma: float) -> Array:
     """
     noise = rng.normal(0.0, sigma, clean.shape).astype(np.float32) / np.float32(255)
     return clean + noise
+
+
+def poisson_noise(clean: Array, rng: Rng, peak: float) -> Array:
+    """Replace every value by a Poisson count with mean ``value * peak``, divided by ``peak``.
+
+    Parameters
+    ----------
+    clean : numpy.ndarray, float32 (B, C, H, W) in [0, 1]
+    rng : numpy.random.Generator or numpy.random.RandomState
+    peak : float
+        Expected count of white, above 0; the lower, the more noise.
+
+    Returns
+    -------
+    numpy.ndarray, float32 (B, C, H, W), not clipped
+    """
+    counts: Array = rng.poisson(clean * np.float64(peak)) / peak
+    return counts.astype(np.float32)
 
 
 def salt_and_pepper(clean: Array, rng: Rng, density: float) -> Array:

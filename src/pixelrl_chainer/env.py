@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
-from .actions import ACTIONS, ActionSet
 from .backend import Array, xp_of
-from .errors import ConfigError
 from .settings import Config
-from .tasks import Task, find_task
+from .task import Task
+from .tasks import make_task
 
 
 class Step(NamedTuple):
     """Outcome of one step.
 
     ``observations`` is float32 (B, C, H, W), ``rewards`` float32 (B, 1, H, W), or None where the
-    clean images are unknown, and ``done`` says whether the episode has ended.
+    targets are unknown, and ``done`` says whether the episode has ended.
     """
 
     observations: Array
@@ -49,12 +50,6 @@ class PixelEnv:
     Parameters
     ----------
     task : Task
-    actions : ActionSet or None
-        Another action set than the task's own.
-    steps : int or None
-        Another episode length than the task's own.
-    reward_scale : float
-        Factor of the reward (255 as published).
 
     Notes
     -----
@@ -62,42 +57,46 @@ class PixelEnv:
     of those that :meth:`reset` receives.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        *,
-        actions: ActionSet | None = None,
-        steps: int | None = None,
-        reward_scale: float,
-    ) -> None:
+    def __init__(self, task: Task) -> None:
         self.task = task
-        self.actions = task.action_set if actions is None else actions
-        self.steps = task.steps if steps is None else steps
-        self.reward_scale = reward_scale
+        self.actions = task.action_set
+        self.steps = task.steps
         self.images: Array | None = None
-        self._clean: Array | None = None
+        self._target: Array | None = None
+        self._cost: Array | None = None
+        self._smooth: Callable[[Array], Array] | None = None
         self._step = 0
 
-    def reset(self, corrupted: Array, clean: Array | None = None) -> Array:
-        """Start an episode on ``corrupted`` and return the first observations.
+    def reset(self, images: Array, target: Array | None = None, *, testing: bool = False) -> Array:
+        """Start an episode on ``images`` and return the first observations.
 
         Parameters
         ----------
-        corrupted, clean : arrays, float32 (B, C, H, W)
-            ``clean`` may be None: then there are no rewards.
+        images : array, float32 (B, C, H, W)
+        target : array or None, float32 (B, C', H, W)
+            What rewards are made from; None: there are none.
+        testing : bool
+            Compute no rewards, and smooth the images after every step if the task says so.
 
         Raises
         ------
         ValueError
             If the shapes differ.
         """
-        if clean is not None and clean.shape != corrupted.shape:
+        if target is not None and (len(target), target.shape[2:]) != (
+            len(images),
+            images.shape[2:],
+        ):
             raise ValueError(
-                f"corrupted and clean images must have one shape, found {corrupted.shape} "
-                f"and {clean.shape}"
+                f"images and target must have one number and size, found {images.shape} "
+                f"and {target.shape}"
             )
-        self.images, self._clean, self._step = corrupted, clean, 0
-        return corrupted
+        self.images, self._target, self._step = images, target, 0
+        rewarded = target is not None and not testing
+        self._cost = self._current_cost() if rewarded else None
+        smooth = self.task.smooth if testing else None
+        self._smooth = None if smooth is None else partial(smooth, start=images)
+        return self.task.observe(images, target)
 
     def step(self, action_maps: Array) -> Step:
         """Apply one action to every pixel.
@@ -114,16 +113,22 @@ class PixelEnv:
         """
         if self.images is None or self._step >= self.steps:
             raise RuntimeError(f"no episode is running after step {self._step}: call reset first")
-        before = self.images
-        self.images = self.actions.apply(before, action_maps)
+        self.images = self.actions.apply(self.images, action_maps)
+        if self._smooth is not None:
+            self.images = self._smooth(self.images)
         self._step += 1
         rewards = None
-        if self._clean is not None:
-            rewards = self.task.reward(self._clean, before, self.images, self.reward_scale)
-        return Step(self.images, rewards, self._step == self.steps)
+        if self._cost is not None:
+            before, self._cost = self._cost, self._current_cost()
+            rewards = before - self._cost
+        observations = self.task.observe(self.images, self._target)
+        return Step(observations, rewards, self._step == self.steps)
 
-    def crop(self, rows: slice, columns: slice) -> None:
-        """Go on with a part of the images; the others' memory is freed.
+    def _current_cost(self) -> Array:
+        return self.task.cost(self._target, self.images, self.task.reward_scale)
+
+    def crop(self, rows: slice, columns: slice) -> Array:
+        """Go on with a part of the images, return its observation; the others' memory is freed.
 
         Raises
         ------
@@ -132,44 +137,15 @@ class PixelEnv:
         """
         if self.images is None:
             raise RuntimeError("no episode to crop: call reset first")
-        xp = xp_of(self.images)
-        self.images = xp.ascontiguousarray(self.images[:, :, rows, columns])
-        if self._clean is not None:
-            self._clean = xp.ascontiguousarray(self._clean[:, :, rows, columns])
+        copy = xp_of(self.images).ascontiguousarray
+        self.images = copy(self.images[:, :, rows, columns])
+        if self._target is not None:
+            self._target = copy(self._target[:, :, rows, columns])
+        if self._cost is not None:
+            self._cost = copy(self._cost[:, :, rows, columns])
+        return self.task.observe(self.images, self._target)
 
 
 def make_env(config: Config) -> PixelEnv:
-    """Build the environment of ``config``.
-
-    Raises
-    ------
-    ConfigError
-        If the task or the action set is unknown.
-    """
-    task = find_task(config.task.name)
-    name = config.task.actions
-    if name is not None and name not in ACTIONS:
-        raise ConfigError(f"unknown action set {name!r}: expected one of {', '.join(ACTIONS)}")
-    return PixelEnv(
-        task,
-        actions=ACTIONS[name] if name else None,
-        steps=config.task.steps,
-        reward_scale=config.task.reward_scale,
-    )
-
-
-def level_of(config: Config, task: Task) -> float:
-    """Level of the degradation, the task's own one if the configuration does not say.
-
-    Raises
-    ------
-    ConfigError
-        If the degradation has no such level.
-    """
-    level = task.default_level if config.task.level is None else config.task.level
-    if level > task.largest_level:
-        raise ConfigError(
-            f"task.level = {level:g}: expected a {task.level_name} of at most "
-            f"{task.largest_level:g} for {task.name}"
-        )
-    return level
+    """Build the environment of ``config``; errors as :func:`~pixelrl_chainer.tasks.make_task`."""
+    return PixelEnv(make_task(config))

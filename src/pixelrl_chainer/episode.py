@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .agent import PixelwiseA2C
-from .backend import Array, Device, Uploader, read_later, xp_of
+from .backend import Array, Device, Uploader, read_later
 from .batches import CropLoader
-from .env import PixelEnv, level_of
+from .env import PixelEnv
 from .rng import DrawnUniforms, stream
 from .settings import Config
 
@@ -22,31 +22,31 @@ Record = dict[str, Any]
 class Batch(NamedTuple):
     """What an episode needs.
 
-    ``clean`` and ``corrupted`` are float32 (B, C, H, W) and ``uniforms`` float32 (T, B, 1, H, W),
-    the random numbers behind the actions, all on the device; ``psnr_input`` is in dB.
+    ``images`` and ``target`` are float32 (B, C, H, W) and ``uniforms`` float32 (T, B, 1, H, W), the
+    random numbers behind the actions, all on the device; ``score`` is that of the images.
     """
 
-    clean: Array
-    corrupted: Array
+    images: Array
+    target: Array
     uniforms: Array
-    psnr_input: float
+    score: float
 
 
-def run_episode(env: PixelEnv, agent: PixelwiseA2C, corrupted: Array, clean: Array) -> Array:
+def run_episode(env: PixelEnv, agent: PixelwiseA2C, images: Array, target: Array) -> Array:
     """Train on one batch for one episode; on a GPU, without waiting for it.
 
     Parameters
     ----------
     env : PixelEnv
     agent : PixelwiseA2C
-    corrupted, clean : arrays, float32 (B, C, H, W)
+    images, target : arrays, float32 (B, C, H, W)
 
     Returns
     -------
     array, no dimensions
         Mean over batch and pixels of the discounted sum of rewards, Eq. (20).
     """
-    observations, done = env.reset(corrupted, clean), False
+    observations, done = env.reset(images, target), False
     reward, total, weight = None, 0.0, 1.0
     while not done:
         actions = agent.act_and_train(observations, reward)
@@ -74,7 +74,7 @@ class EpisodeRunner:
     env : PixelEnv
     agent : PixelwiseA2C
     loader : CropLoader
-        Source of clean crops.
+        Source of crops.
     device : Device
         Where agent and environment work.
     """
@@ -91,20 +91,23 @@ class EpisodeRunner:
         self.env = env
         self.agent = agent
         self.loader = loader
-        self.level = level_of(config, env.task)
         self._uploader = Uploader(device)
         self._last_end = 0.0
 
     def prepare(self, episode: int) -> Batch:
         """Make the batch of an episode and send it to the device; safe to call from any thread."""
         seed = self.config.train.seed
-        clean = self.loader.batch(episode)
-        corrupted = self.env.task.degrade(clean, stream(seed, "corruption", episode), self.level)
-        shape = (self.env.steps, len(clean), 1, *clean.shape[2:])
+        task = self.env.task
+        images, target = task.start(
+            self.loader.batch(episode),
+            stream(seed, "corruption", episode),
+            paired=self.loader.images.paired,
+        )
+        shape = (self.env.steps, len(images), 1, *images.shape[2:])
         uniforms = stream(seed, "policy", episode).random(shape, np.float32)
-        psnr_input = float(_batch_psnr(corrupted, clean))
-        clean, corrupted, uniforms = self._uploader.send(clean, corrupted, uniforms)
-        return Batch(clean, corrupted, uniforms, psnr_input)
+        score = float(task.curve(images, target))
+        images, target, uniforms = self._uploader.send(images, target, uniforms)
+        return Batch(images, target, uniforms, score)
 
     def start(self, episode: int, batch: Batch) -> Callable[[], Record]:
         """Train one episode; return the function that waits for its end and gives its record.
@@ -115,8 +118,10 @@ class EpisodeRunner:
         alpha = learning_rate(self.config, episode)
         self.agent.rng = DrawnUniforms(batch.uniforms)
         self.agent.optimizer.alpha = alpha
-        reward = run_episode(self.env, self.agent, batch.corrupted, batch.clean)
-        values = {"reward": reward, "psnr_output": _batch_psnr(self.env.images, batch.clean)}
+        reward = run_episode(self.env, self.agent, batch.images, batch.target)
+        task = self.env.task
+        score = task.metrics[0].key
+        values = {"reward": reward, "output": task.curve(self.env.images, batch.target)}
         values.update(self.agent.loss_arrays())
         read = read_later(values)
 
@@ -127,18 +132,12 @@ class EpisodeRunner:
             return {
                 "episode": episode + 1,
                 "reward": found.pop("reward"),
-                "psnr_input": batch.psnr_input,  # and the batch is kept until here, see Uploader
-                "psnr_output": found.pop("psnr_output"),
+                f"{score}_input": batch.score,  # and the batch is kept until here, see Uploader
+                f"{score}_output": found.pop("output"),
                 "learning_rate": alpha,
                 "seconds": seconds,
-                "images_per_second": len(batch.clean) / seconds,
+                "images_per_second": len(batch.images) / seconds,
                 **{f"loss_{name}": value for name, value in found.items()},
             }
 
         return finish
-
-
-def _batch_psnr(output: Array, clean: Array) -> Array:
-    """PSNR in dB of a whole batch, as floats, for the learning curve; an array of no dimension."""
-    xp = xp_of(output)
-    return -10 * xp.log10(xp.mean((output - clean) ** 2) + 1e-12)

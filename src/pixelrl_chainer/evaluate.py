@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from .agent import PixelwisePolicy
 from .backend import CPU, Array, Device, to_numpy, xp_of
-from .datasets import ImageSet
 from .degradations import Rng
 from .env import PixelEnv, Rollout
-from .metrics import psnr, ssim
+from .imagesets import ImageSet
 from .progress import Progress, no_progress
 from .rng import stream
 from .settings import TILE, EvalConfig
+from .task import Task
 from .tiling import tiled_rollout
 
 
@@ -58,6 +58,7 @@ def rollout(
     actor: Actor | None,
     env: PixelEnv,
     images: Array,
+    target: Array | None = None,
     *,
     record: bool = False,
     tile: int = TILE,
@@ -71,7 +72,9 @@ def rollout(
         None leaves the images as they are.
     env : PixelEnv
     images : array, float32 (B, C, H, W)
-        Corrupted images.
+        First state.
+    target : array or None, float32 (B, C', H, W)
+        Only used by a task that observes it, which then must have it.
     record : bool
         Keep the state and the action map of every step.
     tile : int
@@ -86,12 +89,15 @@ def rollout(
         If ``tile`` is too small for the length of the episode.
     """
     pixels = images.size // images.shape[1]
-    if isinstance(actor, PixelwisePolicy) and 0 < tile * tile < pixels:
+    task = env.task
+    whole = task.smooth is not None or task.observes_target or pixels <= tile * tile or not tile
+    if isinstance(actor, PixelwisePolicy) and not whole:
         return tiled_rollout(actor, env, images, tile, record=record, progress=progress)
     result = Rollout(images, [images] if record else [])
     if actor is None:
         return result
-    observations, done = env.reset(images), False
+    seen = target if task.observes_target else None
+    observations, done = env.reset(images, seen, testing=True), False
     actor.stop_episode()
     try:
         while not done:
@@ -107,27 +113,39 @@ def rollout(
 
 
 def augmented_rollout(
-    actor: Actor | None, env: PixelEnv, images: Array, *, tile: int = TILE
+    actor: Actor | None,
+    env: PixelEnv,
+    images: Array,
+    target: Array | None = None,
+    *,
+    tile: int = TILE,
 ) -> Array:
     """Mean output over the eight flips and quarter turns of ``images``, each undone (rows "aug.").
 
     Arguments and shapes as in :func:`rollout`.
     """
+    xp = xp_of(images)
     total = 0
     for turns in range(4):
         for flip in (False, True):
-            turned = xp_of(images).rot90(images, turns, axes=(2, 3))
-            seen = turned[..., ::-1] if flip else turned
-            output = rollout(actor, env, xp_of(images).ascontiguousarray(seen), tile=tile).output
+            seen = [x if x is None else _turn(x, turns, flip) for x in (images, target)]
+            output = rollout(actor, env, *seen, tile=tile).output
             back = output[..., ::-1] if flip else output
-            total = total + xp_of(images).rot90(back, -turns, axes=(2, 3))
+            total = total + xp.rot90(back, -turns, axes=(2, 3))
     return total / np.float32(8)
 
 
-def corrupted_images(
-    env: PixelEnv, images: ImageSet, level: float, seed: int, protocol: str, count: int
-) -> Iterable[tuple[Array, Array]]:
-    """Yield (clean, corrupted), float32 (1, 1, H, W), of the first ``count`` images.
+def _turn(images: Array, turns: int, flip: bool) -> Array:
+    """Turn images by quarters, then perhaps mirror them."""
+    xp = xp_of(images)
+    turned = xp.rot90(images, turns, axes=(2, 3))
+    return xp.ascontiguousarray(turned[..., ::-1] if flip else turned)
+
+
+def starts(
+    task: Task, images: ImageSet, seed: int, protocol: str, count: int
+) -> Iterator[tuple[Array, Array]]:
+    """Yield first state and target, float32 (B, C, H, W), of the first ``count`` images.
 
     The generator is NumPy's older one, so that the noise is that of ``numpy.random.seed(seed)``:
     running through all images in the ``official`` protocol, begun anew for each in ``kair``.
@@ -136,8 +154,7 @@ def corrupted_images(
     for index in range(count):
         if protocol == "kair":
             rng = np.random.RandomState(seed)
-        clean = images.load(index)[None, None]
-        yield clean, env.task.degrade(clean, rng, level)
+        yield task.start(images.load(index)[None], rng, paired=images.paired)
 
 
 def evaluate(
@@ -145,23 +162,20 @@ def evaluate(
     env: PixelEnv,
     images: ImageSet,
     config: EvalConfig,
-    level: float,
     *,
     device: Device = CPU,
     advance: Callable[[], Any] = lambda: None,
 ) -> dict[str, Any]:
-    """Score ``actor`` on corrupted ``images``.
+    """Score ``actor`` on ``images``, whose first states the task makes.
 
     Parameters
     ----------
     actor : Actor or None
-        None scores the corrupted images themselves.
+        None scores the first states themselves.
     env : PixelEnv
     images : ImageSet
-        Clean images, gray.
+        Clean images, or pairs of input and target.
     config : EvalConfig
-    level : float
-        Level of the task's degradation.
     device : Device
     advance : callable
         Called after each image.
@@ -169,40 +183,33 @@ def evaluate(
     Returns
     -------
     dict
-        ``psnr`` (dB) and ``ssim``, each with ``mean``, ``std`` (over images), ``seeds`` (the mean
-        for each seed) and ``std_over_seeds``; ``images``: name, psnr, ssim, seconds and seed of
-        each.
+        For each metric of the task a ``mean``, ``std`` (over images), ``seeds`` (the mean for each
+        seed) and ``std_over_seeds``; ``images``: name, metrics, seconds and seed of each.
     """
+    task = env.task
     count = min(len(images), config.limit or len(images))
     rows: list[dict[str, Any]] = []
     for seed in config.seeds:
-        pairs = corrupted_images(env, images, level, seed, config.protocol, count)
-        for index, (clean, corrupted) in enumerate(pairs):
+        for index, pair in enumerate(starts(task, images, seed, config.protocol, count)):
             if actor is not None:
                 actor.rng = stream(seed, "eval", index)
             begin = time.perf_counter()
-            sent = device.send(corrupted)
+            sent = [device.send(x) for x in pair]
             if config.augment:
-                result = augmented_rollout(actor, env, sent, tile=config.tile)
+                result = augmented_rollout(actor, env, *sent, tile=config.tile)
             else:
-                result = rollout(actor, env, sent, tile=config.tile).output
+                result = rollout(actor, env, *sent, tile=config.tile).output
             output = to_numpy(result)
             seconds = time.perf_counter() - begin
-            rows.append(
-                {
-                    "name": images.names[index],
-                    "psnr": psnr(output[0], clean[0]),
-                    "ssim": ssim(output[0], clean[0]),
-                    "seconds": seconds,
-                    "seed": seed,
-                }
-            )
+            start, target = (task.planes(x) for x in pair)
+            scores = {m.key: m.score(task.planes(output), target, start) for m in task.metrics}
+            rows.append({"name": images.names[index], **scores, "seconds": seconds, "seed": seed})
             advance()
-    scores = {key: summarise([row[key] for row in rows], len(config.seeds)) for key in SCORES}
-    return {**scores, "images": rows}
-
-
-SCORES = ("psnr", "ssim")
+    summary = {
+        metric.key: summarise([row[metric.key] for row in rows], len(config.seeds))
+        for metric in task.metrics
+    }
+    return {**summary, "images": rows}
 
 
 def summarise(values: Sequence[float], n_seeds: int) -> dict[str, Any]:

@@ -12,16 +12,18 @@ from typing import Any
 from . import paper, shipped, sources
 from .backend import Device, to_numpy
 from .config import override
-from .datasets import SPLITS, ImageSet, open_dataset
-from .env import level_of, make_env
+from .datasets import DATASETS, SPLITS, open_dataset
+from .env import make_env
 from .errors import DataError
-from .evaluate import corrupted_images, rollout
+from .evaluate import rollout, starts
 from .files import replace_atomically, write_json
-from .metrics import psnr
+from .imagesets import ImageSet
 from .progress import Progress
 from .report import caption, table
 from .results import fingerprint, load_policy, run_evaluation
 from .settings import Config, TrainConfig
+from .task import Task
+from .tasks import make_task
 from .train import Trainer
 from .viz import figures
 from .weights import describe
@@ -39,29 +41,36 @@ class Outcome:
     text: str = ""
 
 
-def data_spec(names: Sequence[str]) -> list[str]:
-    """Replace ``auto`` by BSD68 if it is on this machine, else by the bundled photographs."""
-    found = "bsd68" if sources.find("bsd68") else "bundled"
+def data_spec(names: Sequence[str], task: Task) -> list[str]:
+    """Replace ``auto`` by the first of the task's data sets that is on this machine."""
+    found = next((name for name in task.data if DATASETS[name].find()), task.data[-1])
     return [found if name == "auto" else name for name in names]
 
 
 def resolve_data(config: Config) -> Config:
     """Return ``config`` with the data sets that ``auto`` stands for, so that records name them."""
+    task = make_task(config)
     return override(
-        config, {f"data.{split}": data_spec(getattr(config.data, split)) for split in SPLITS}
+        config, {f"data.{split}": data_spec(getattr(config.data, split), task) for split in SPLITS}
     )
 
 
 def open_images(config: Config, split: str) -> ImageSet:
     """Open the training or test images that ``config``, without ``auto``, names."""
-    return open_dataset(getattr(config.data, split), split)
+    return open_dataset(
+        getattr(config.data, split),
+        split,
+        reads=make_task(config).reads,
+        color=config.data.color and split == "test",
+    )
 
 
 def run_name(config: Config, origin: str) -> str:
-    """Folder name of a run: task, level, variant and origin (a preset, or the weights' name)."""
-    env = make_env(config)
-    level = f"{env.task.level_name}{level_of(config, env.task):g}"
-    return f"{config.task.name}-{level}-{config.network.variant}-{origin}"
+    """Folder name of a run: task, level, actions, variant and origin (preset or weights' name)."""
+    task, given = make_task(config), config.task
+    changed = (given.actions, given.steps and f"T{given.steps}")
+    parts = (task.name, task.column, *changed, config.network.variant, origin)
+    return "-".join(part for part in parts if part)
 
 
 class Experiment:
@@ -183,7 +192,13 @@ class Experiment:
             if [known["config"], known.get("weights_sha256"), scored] == wanted:
                 return known
         result = run_evaluation(
-            config, agent, weights, images, device=self.device, progress=self.progress
+            config,
+            agent,
+            weights,
+            images,
+            origin="shipped" if weights and weights.parent == shipped.FOLDER else "given",
+            device=self.device,
+            progress=self.progress,
         )
         write_json(path, result)
         return result
@@ -191,28 +206,30 @@ class Experiment:
     def _draw(self, weights: Path, images: ImageSet, folder: Path) -> None:
         """Write ``steps.png`` of the first test image and, after training, ``curves.png``."""
         env = make_env(self.config)
-        level = level_of(self.config, env.task)
-        seeds = self.config.eval.seeds
-        pair = corrupted_images(env, images, level, seeds[0], self.config.eval.protocol, 1)
-        ((clean, corrupted),) = pair
+        task, settings = env.task, self.config.eval
+        ((start, target),) = starts(task, images, settings.seeds[0], settings.protocol, 1)
         policy = load_policy(self.config, weights, env, self.device)
         with self.device.use():
-            recorded = rollout(
-                policy, env, self.device.send(corrupted), record=True, tile=self.config.eval.tile
-            )
-        states = [to_numpy(state)[0, 0] for state in recorded.states]
+            sent = [self.device.send(x) for x in (start, target)]
+            recorded = rollout(policy, env, *sent, record=True, tile=settings.tile)
+        metric = task.metrics[0]
+        states = [task.planes(to_numpy(state)) for state in recorded.states]
+        pair = task.planes(target), states[0]
         figures.steps(
-            states,
+            [state[0] if len(state) == 1 else state.transpose(1, 2, 0) for state in states],
             [to_numpy(chosen)[0] for chosen in recorded.action_maps],
             env.actions,
             folder / "steps.png",
-            title=f"{images.names[0]}, {env.task.level_name} {level:g}",
-            notes=[f"{psnr(state[None], clean[0]):.2f} dB" for state in states],
+            title=", ".join(part for part in (images.names[0], task.column) if part),
+            notes=[
+                f"{metric.label}: {metric.score(state, *pair):.{metric.digits}f}"
+                for state in states
+            ],
         )
         log = folder / "log.jsonl"
         if log.is_file():
             records = [json.loads(line) for line in log.read_text().splitlines()]
-            figures.learning_curves(records, folder / "curves.png", folder.name)
+            figures.learning_curves(records, folder / "curves.png", folder.name, metric)
 
     def _warning(self, weights: Path) -> str:
         """Say what the training was, so that nobody takes a quick run for the paper's."""

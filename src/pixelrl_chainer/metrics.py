@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +13,30 @@ from skimage.metrics import structural_similarity
 from .images import to_8bit
 
 Image = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score of one image.
+
+    Attributes
+    ----------
+    key, label : str
+        Name in results; heading of tables, with the unit.
+    digits : int
+        Decimal places in tables.
+    higher_is_better : bool
+    score : callable
+        (output, target, start) -> float. ``output`` and ``start`` (the first state) are float32
+        (C, H, W), ``target`` is what the task is rewarded by, for example the clean image.
+    """
+
+    key: str
+    label: str
+    digits: int
+    higher_is_better: bool
+    score: Callable[[Image, Image, Image], float]
+
 
 WINDOW = 7
 """Side of the window of SSIM."""
@@ -61,3 +88,7 @@ def ssim(output: Image, clean: Image) -> float:
             *strip, win_size=WINDOW, data_range=255, channel_axis=0
         )
     return float(total / (height - WINDOW + 1))
+
+
+PSNR = Metric("psnr", "PSNR (dB)", 3, True, lambda output, clean, start: psnr(output, clean))
+SSIM = Metric("ssim", "SSIM", 4, True, lambda output, clean, start: ssim(output, clean))

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+Level = float | str
+"""Column of a table: level of a degradation, name of a style or length of an episode."""
+
 # Actions for denoising and restoration (Table I).
 FILTER_SIZE = 5
 GAUSSIAN_SIGMA_NARROW = 0.5
@@ -46,9 +49,20 @@ FLIP_PROBABILITY = 0.5
 ROTATION_PROBABILITY = 0.5
 ROTATION_DEGREES = 10.0
 
-# Degradations.
+# The other applications (Sections VI-B to VI-D and the shared code).
+RESTORATION_STEPS = 15
+COLOR_STEPS = 10
+COLOR_ROTATION_DEGREES = 45.0
+SALIENCY_STEPS = (5, 10, 15)
+SALIENCY_EPISODES = 200
+SALIENCY_ALPHA = 1.0
+SALIENCY_BETA = 0.5
+
+# Degradations and styles: the columns of the tables.
 SIGMAS = (15.0, 25.0, 50.0)
+PEAKS = (120.0, 30.0, 10.0)
 SALT_AND_PEPPER_DENSITIES = (0.1, 0.5, 0.9)
+STYLES = ("foreground-popout", "local-xpro", "watercolor")
 
 
 class Row(NamedTuple):
@@ -75,6 +89,28 @@ TABLE_II = (
 )
 """Mean PSNR in dB on BSD68, Gaussian noise of sigma 15, 25 and 50."""
 
+TABLE_III = (
+    Row("convgru@denoise-basic", "box, median, Gaussian 1.5, nothing", (29.82, 27.60, 25.20)),
+    Row("convgru@denoise-bilateral", "+ bilateral 1.0", (29.93, 27.81, 25.30)),
+    Row("convgru@denoise-pixel", "+ pixel value ±1", (30.72, 28.25, 25.59)),
+    Row("convgru@denoise", "+ bilateral 0.1, Gaussian 0.5", (31.26, 28.83, 25.87)),
+)
+"""Mean PSNR in dB on BSD68 of +convGRU with four action sets, columns as in Table II.
+
+The key names the row of Table II and, behind the @, the set in ``ACTIONS``."""
+
+TABLE_IV = (
+    Row("cnn", "CNN (IRCNN)", (31.62, 28.20, 25.93)),
+    Row("cnn+aug", "CNN (IRCNN), augmented", (31.66, 28.26, 25.96)),
+    Row("none", "input", (None, 18.97, 14.52)),
+    Row("random", "random agents", (None, 24.00, 22.58)),
+    Row("plain", "PixelRL, plain", (31.17, 27.84, 25.55)),
+    Row("convgru", "PixelRL +convGRU", (31.28, 27.94, 25.64)),
+    Row("convgru-rmc", "PixelRL +convGRU +RMC", (31.37, 27.95, 25.70)),
+    Row("convgru-rmc+aug", "PixelRL +convGRU +RMC, augmented", (31.47, 28.03, 25.77)),
+)
+"""Mean PSNR in dB on BSD68, Poisson noise of peak 120, 30 and 10."""
+
 TABLE_V = (
     Row("cnn", "CNN (IRCNN)", (40.16, 29.19, 23.58)),
     Row("cnn+aug", "CNN (IRCNN), augmented", (40.40, 29.40, 23.76)),
@@ -88,11 +124,103 @@ TABLE_V = (
 """Mean PSNR in dB on BSD68, salt-and-pepper noise of density 0.1, 0.5 and 0.9."""
 
 
+TABLE_VI_PSNR = (
+    Row("net-e", "Net-D and Net-E", (29.53,)),
+    Row("cnn", "CNN (IRCNN)", (29.75,)),
+    Row("none", "input", (16.61,)),
+    Row("random", "random agents", (19.58,)),
+    Row("convgru", "PixelRL +convGRU", (29.50,)),
+    Row("convgru-rmc", "PixelRL +convGRU +RMC", (29.97,)),
+)
+"""Mean PSNR in dB on the 68 images of BSD68 under text."""
+
+TABLE_VI_SSIM = (
+    Row("net-e", "Net-D and Net-E", (0.846,)),
+    Row("cnn", "CNN (IRCNN)", (0.858,)),
+    Row("none", "input", (0.656,)),
+    Row("random", "random agents", (0.476,)),
+    Row("convgru", "PixelRL +convGRU", (0.858,)),
+    Row("convgru-rmc", "PixelRL +convGRU +RMC", (0.868,)),
+)
+"""Mean SSIM of the same."""
+
+TABLE_VIII = (
+    Row("lasso", "Lasso", (11.44, 12.01, 9.34)),
+    Row("forest", "random forest", (9.05, 7.51, 11.41)),
+    Row("dnn", "DNN (Yan et al.)", (7.08, 7.43, 7.20)),
+    Row("pix2pix", "pix2pix", (5.85, 6.56, 8.84)),
+    Row("original", "input, quoted from Yan et al.", (13.86, 19.71, 15.30)),
+    Row("random", "random agents", (13.65, 16.11, 14.07)),
+    Row("convgru", "PixelRL +convGRU", (6.75, 6.17, 6.44)),
+    Row("convgru-rmc", "PixelRL +convGRU +RMC", (6.69, 5.67, 6.41)),
+)
+"""Mean L2 distance in CIELab on 45 images, columns in the order of ``STYLES``.
+
+The input's row was measured by others on images in another colour space, so ours has another key.
+"""
+
+_TABLE_IX = {
+    "oha": ("OHA", (0.23, 0.16, 0.48, 0.63, 0.59, 0.61, 0.98)),
+    "hag": ("HAG", (0.29, 0.20, 0.50, 0.64, 0.57, 0.62, 0.95)),
+    "wsr": ("WSR", (0.25, 0.17, 0.42, 0.62, 0.56, 0.61, 0.86)),
+    "sdim": ("SDIM", (0.23, 0.15, 0.62, 0.65, 0.58, 0.64, 0.96)),
+    "none": ("input", (0.24, 0.16, 0.37, 0.61, 0.53, 0.60, 1.0)),
+}
+_TABLE_IX_BY_STEPS: dict[str, tuple[str, tuple[tuple[float | None, ...], ...]]] = {
+    "random": (
+        "random agents",
+        ((None,) * 7, (None,) * 7, (0.23, 0.16, 0.43, 0.61, 0.52, 0.58, 0.90)),
+    ),
+    "convgru": (
+        "PixelRL +convGRU",
+        (
+            (0.37, 0.30, 0.48, 0.63, 0.54, 0.60, 0.89),
+            (0.49, 0.45, 0.54, 0.65, 0.58, 0.62, 0.82),
+            (0.54, 0.50, 0.57, 0.67, 0.58, 0.64, 0.77),
+        ),
+    ),
+    "convgru-rmc": (
+        "PixelRL +convGRU +RMC",
+        (
+            (0.39, 0.32, 0.49, 0.63, 0.55, 0.60, 0.88),
+            (0.48, 0.42, 0.52, 0.65, 0.57, 0.62, 0.77),
+            (0.53, 0.49, 0.56, 0.67, 0.59, 0.62, 0.73),
+        ),
+    ),
+}
+
+
+def _table_ix(column: int) -> tuple[Row, ...]:
+    """One column of Table IX as a table whose columns are the lengths T of an episode."""
+    same = [Row(key, text, (row[column],) * 3) for key, (text, row) in _TABLE_IX.items()]
+    return (
+        *same,
+        *(
+            Row(key, text, tuple(row[column] for row in rows))
+            for key, (text, rows) in _TABLE_IX_BY_STEPS.items()
+        ),
+    )
+
+
+TABLE_IX = {
+    metric: _table_ix(column)
+    for column, metric in enumerate(
+        ("cc_sr", "cc_vsf", "cc_pca", "cc_nldf", "cc_hca", "cc_picanet", "ssim_input")
+    )
+}
+"""Mean correlation of the mask with six saliency maps, and SSIM to the input, on 101 images.
+
+By metric, columns for T = 5, 10 and 15; methods that take no steps have the same value in each."""
+
+
 def published(
-    table: tuple[Row, ...], levels: tuple[float, ...], key: str, level: float
+    table: tuple[Row, ...], levels: tuple[Level, ...], key: str, level: Level | None
 ) -> float | None:
-    """Return the score of row ``key`` at ``level``; None where the table does not give one."""
-    if level not in levels:
-        return None
+    """Return the score of row ``key`` at ``level``; None where the table does not give one.
+
+    A table without levels has one column.
+    """
     scores = {row.key: row.scores for row in table}.get(key)
-    return None if scores is None else scores[levels.index(level)]
+    if scores is None or level not in (levels or (None,)):
+        return None
+    return scores[(levels or (None,)).index(level)]

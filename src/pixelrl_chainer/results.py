@@ -13,17 +13,20 @@ from typing import Any
 
 import pooch
 
-from . import shipped, sources
+from . import sources
 from ._version import __version__
 from .agent import PixelwisePolicy
 from .backend import CPU, Device
-from .datasets import DATASETS, ImageSet
-from .env import PixelEnv, level_of, make_env
+from .datasets import DATASETS, TEST_FILES, registered_files
+from .env import PixelEnv, make_env
 from .errors import ConfigError, WeightsError
 from .evaluate import Actor, RandomAgents, evaluate
+from .imagesets import ImageSet
 from .progress import Progress, no_progress
 from .rng import stream
 from .settings import Config
+from .task import Task
+from .tasks import find_task
 from .weights import load_network, network_file
 
 AGENTS = ("network", "random", "none")
@@ -111,6 +114,7 @@ def run_evaluation(
     images: ImageSet,
     *,
     variant: str | None = None,
+    origin: str = "given",
     device: Device = CPU,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
@@ -126,6 +130,8 @@ def run_evaluation(
     images : ImageSet
     variant : str or None
         Variant the weights must have; None takes theirs.
+    origin : str
+        Where the weights come from: ``given``, ``run`` or ``shipped``.
     device : Device
     progress : Progress
         Shows how many images and seeds are done.
@@ -141,28 +147,30 @@ def run_evaluation(
         If the agent is unknown, or weights or images cannot be used.
     """
     env = make_env(config)
-    level = level_of(config, env.task)
+    task = env.task
     weights = weights if agent == "network" else None
     actor, key = _make_actor(config, agent, weights, env, device, variant)
     begin = time.perf_counter()
     count = min(len(images), config.eval.limit or len(images)) * len(config.eval.seeds)
     with device.use(), progress(count, f"evaluating {key}") as advance:
-        scores = evaluate(actor, env, images, config.eval, level, device=device, advance=advance)
+        scores = evaluate(actor, env, images, config.eval, device=device, advance=advance)
     if agent == "network":
         network = dataclasses.replace(config.network, variant=key)
         config = dataclasses.replace(config, network=network)
     key += "+aug" if config.eval.augment else ""
     return {
-        "task": env.task.name,
+        "task": task.name,
         "agent": agent,
         "row": key,
-        "level": {env.task.level_name: level},
+        "level": {} if task.level is None else {task.level_name: task.level},
         "weights": None if weights is None else str(weights),
-        "shipped": weights is not None and weights.parent == shipped.FOLDER,
+        "weights_origin": None if weights is None else origin,
         "weights_sha256": fingerprint(weights),
+        "data": describe_data(config),
         **scores,
-        "published_psnr": env.task.published(key, level),
-        "not_comparable": not_comparable(config, images),
+        "metrics": [metric.key for metric in task.metrics],
+        "published": published(config, task, key),
+        "not_comparable": not_comparable(config, task, images),
         "config": config.to_dict(),
         "versions": versions(),
         "platform": platform.platform(),
@@ -172,32 +180,50 @@ def run_evaluation(
     }
 
 
+def published(config: Config, task: Task, row: str) -> dict[str, float | None]:
+    """Return the paper's figure for a row, by metric."""
+    if config.task.actions not in (None, find_task(task.name).actions):
+        row = f"{row}@{config.task.actions}"
+    return {metric.key: task.published(metric.key, row) for metric in task.metrics}
+
+
+def describe_data(config: Config) -> dict[str, Any]:
+    """Return the names of the test images and whether they stand in for the paper's."""
+    names = [str(name) for name in config.data.test]
+    sets = [DATASETS[name.lower()] for name in names if name.lower() in DATASETS]
+    return {"sets": names, "substitute": any(dataset.substitute for dataset in sets)}
+
+
 def fingerprint(weights: Path | None) -> str | None:
     """SHA-256 of the network file of ``weights``; None without one."""
     return None if weights is None else str(pooch.file_hash(network_file(weights)))
 
 
-def is_bsd68(images: ImageSet) -> bool:
-    """Whether ``images`` are the authors' copies of the 68 test images, in their order."""
-    files, known = DATASETS["bsd68"].files("test"), sources.checksums("bsd68")
-    if len(images) != len(files):
-        return False
-    return [pooch.file_hash(path) for path in images.paths] == [known[file] for file in files]
+def is_reference(images: ImageSet, name: str) -> bool:
+    """Whether ``images`` are the test images of a data set, in their order.
+
+    They are if they have the registered checksums, or are the set's own files where none are.
+    """
+    if name in TEST_FILES:
+        known, files = sources.checksums(name), registered_files(name, "test")
+        if len(images.files) != len(files):
+            return False
+        return [pooch.file_hash(path) for path in images.files] == [known[file] for file in files]
+    root = DATASETS[name].find() if name in DATASETS else None
+    return root is not None and DATASETS[name].open(root, "test", False).files == images.files
 
 
-def not_comparable(config: Config, images: ImageSet) -> list[str]:
+def not_comparable(config: Config, task: Task, images: ImageSet) -> list[str]:
     """Reasons why a score must not be compared with the paper's; none for its own protocol."""
-    reasons = []
-    if not is_bsd68(images):
-        reasons.append(f"{len(images)} images other than the 68 of the authors' BSD68")
+    reasons = list(task.departures)
+    if not is_reference(images, task.data[0]):
+        reasons.append(f"{len(images)} images other than those of {task.data[0]}")
     elif config.eval.limit is not None and config.eval.limit < len(images):
-        reasons.append(f"only the first {config.eval.limit} of the 68 images")
+        reasons.append(f"only the first {config.eval.limit} of the {len(images)} images")
     if config.eval.protocol != "official":
         reasons.append(f"noise protocol {config.eval.protocol}")
     if config.eval.policy != "greedy":
         reasons.append("sampled instead of most probable actions")
-    if config.task.steps is not None:
-        reasons.append(f"{config.task.steps} steps")
-    if config.task.actions is not None:
-        reasons.append(f"action set {config.task.actions}")
+    if task.steps != find_task(task.name).steps and task.level != task.steps:
+        reasons.append(f"{task.steps} steps")
     return reasons

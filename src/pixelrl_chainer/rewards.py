@@ -1,4 +1,4 @@
-"""Rewards of single pixels, float32 maps (B, 1, H, W)."""
+"""Costs of single pixels, float32 maps (B, 1, H, W): a reward is the decrease of a cost."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ from . import paper
 from .backend import Array
 
 
-def squared_error_decrease(
-    clean: Array, before: Array, after: Array, scale: float = paper.REWARD_SCALE
-) -> Array:
-    """Decrease of a pixel's squared error by one action: Eq. (19) times ``scale``.
+def squared_error(target: Array, images: Array, scale: float = paper.REWARD_SCALE) -> Array:
+    """Squared error of a pixel times ``scale``; its decrease by one action is Eq. (19).
 
     Parameters
     ----------
-    clean, before, after : arrays, float32 (B, 1, H, W)
-        Images with 1 as white; ``before`` and ``after`` may leave [0, 1].
+    target, images : arrays, float32 (B, 1, H, W)
+        Images with 1 as white; ``images`` may leave [0, 1].
     scale : float
         255 in the published code, 1 in the paper.
 
     Returns
     -------
     array, float32 (B, 1, H, W)
-        scale (clean - before)^2 - scale (clean - after)^2, in the published order of operations.
+        (target - images)^2 scale, in the published order of operations.
     """
-    return (clean - before) ** 2 * scale - (clean - after) ** 2 * scale
+    return (target - images) ** 2 * scale

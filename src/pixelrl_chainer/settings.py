@@ -25,15 +25,16 @@ class TaskConfig:
         Key of ``ACTIONS``.
     steps : int or None
         Steps T of an episode.
-    reward_scale : float
-        Factor of the reward: 255 as published, 1 in the paper's Eq. (19).
+    reward_scale : float or None
+        Factor of the reward: for denoising and restoration 255 as published, 1 in the paper's
+        Eq. (19).
     """
 
     name: str = "denoise-gaussian"
     level: float | None = None
     actions: str | None = None
     steps: int | None = None
-    reward_scale: float = paper.REWARD_SCALE
+    reward_scale: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,10 @@ class TrainConfig:
         Network to start from: empty for HeNormal, else an npz file, caffemodel or checkpoint
         directory. In an experiment also ``ircnn:LEVEL``, the authors' caffemodel, and
         ``variant:NAME,INIT``, the same experiment trained with another variant from INIT.
-    flip, rotate, max_angle : float
-        Probabilities of a flip and of a rotation; largest angle in degrees.
+    flip, rotate : float
+        Probabilities of a flip and of a rotation.
+    max_angle : float or None
+        Largest angle in degrees; None: the task's own.
     checkpoint_every : int
         Episodes between checkpoints, each preceded by a validation.
     validation_images, validation_size : int
@@ -113,7 +116,7 @@ class TrainConfig:
     init: str = ""
     flip: float = paper.FLIP_PROBABILITY
     rotate: float = paper.ROTATION_PROBABILITY
-    max_angle: float = paper.ROTATION_DEGREES
+    max_angle: float | None = None
     checkpoint_every: int = paper.CHECKPOINT_EVERY
     validation_images: int = 8
     validation_size: int = 128
@@ -127,14 +130,40 @@ class DataConfig:
     Attributes
     ----------
     train, test : tuple of str
-        ``auto`` is BSD68 if it is on this machine, else the bundled photographs.
+        ``auto`` is the paper's set if it is on this machine, else one made from photographs that
+        scikit-image installs.
     validation : tuple of str
         Images on which checkpoints are scored during training; empty: the training images.
+    color : bool
+        Keep the colour of test images in tasks on gray images: every channel is processed as an
+        image of its own.
     """
 
     train: tuple[str, ...] = ("auto",)
     test: tuple[str, ...] = ("auto",)
     validation: tuple[str, ...] = ()
+    color: bool = False
+
+
+@dataclass(frozen=True)
+class ColorConfig:
+    """Local colour enhancement."""
+
+    style: str = paper.STYLES[0]
+    saturation: str = "s-channel"
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """Restoration of images under text."""
+
+
+@dataclass(frozen=True)
+class SaliencyConfig:
+    """Saliency-driven editing."""
+
+    alpha: float = paper.SALIENCY_ALPHA
+    beta: float = paper.SALIENCY_BETA
 
 
 TILE = 1344
@@ -182,6 +211,9 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     data: DataConfig = field(default_factory=DataConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+    color: ColorConfig = field(default_factory=ColorConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    saliency: SaliencyConfig = field(default_factory=SaliencyConfig)
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -197,6 +229,8 @@ CHOICES = {
     "network.precision": ("float32", "tf32", "bfloat16", "float16"),
     "eval.protocol": ("official", "kair"),
     "eval.policy": ("greedy", "sample"),
+    "color.style": paper.STYLES,
+    "color.saturation": ("s-channel", "published"),
 }
 """Keys with a fixed set of values."""
 

@@ -1,95 +1,87 @@
-"""What can be learned: a task ties a degradation, an action set, an observation and a reward."""
+"""The applications of the paper, and the task of a configuration."""
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
 from . import paper
-from .actions import ACTIONS, ActionSet
-from .backend import Array
-from .degradations import Degradation, gaussian_noise, salt_and_pepper
+from .actions import ACTIONS
+from .backend import Array, xp_of
+from .degradations import Degradation, gaussian_noise, poisson_noise, salt_and_pepper
 from .errors import ConfigError
-from .rewards import squared_error_decrease
+from .metrics import PSNR, SSIM
+from .rewards import squared_error
+from .settings import Config
+from .task import Task
 
 
-@dataclass(frozen=True)
-class Task:
-    """One application of the paper.
+def batch_psnr(images: Array, clean: Array) -> Array:
+    """PSNR in dB of a whole batch, as floats, for the learning curve; an array of no dimension."""
+    xp = xp_of(images)
+    return -10 * xp.log10(xp.mean((images - clean) ** 2) + 1e-12)
 
-    Attributes
-    ----------
-    name, title : str
-        Name on the command line; heading of tables.
-    level_name : str
-        Name of the degradation's parameter, for example ``sigma``.
-    levels : tuple of float
-        Levels of the published table, in its order.
-    default_level, largest_level : float
-        The level where none is asked for, and the largest that makes sense.
-    degrade : callable
-        (clean, rng, level) -> corrupted image.
-    reward : callable
-        (clean, before, after, scale) -> reward map.
-    table : tuple of paper.Row
-        Published scores, columns in the order of ``levels``.
-    actions : str
-        Key of ``ACTIONS``.
-    channels : int
-        Channels of an observation.
-    steps : int
-        Steps T of an episode.
-    t_max : int
-        Steps between updates.
-    """
 
-    name: str
-    title: str
-    level_name: str
-    levels: tuple[float, ...]
-    default_level: float
-    degrade: Degradation
-    table: tuple[paper.Row, ...]
-    reward: Callable[[Array, Array, Array, float], Array] = squared_error_decrease
-    actions: str = "denoise"
-    channels: int = 1
-    steps: int = paper.DENOISING_STEPS
-    t_max: int = paper.T_MAX
-    largest_level: float = math.inf
-
-    @property
-    def action_set(self) -> ActionSet:
-        """The actions agents choose from."""
-        return ACTIONS[self.actions]
-
-    def published(self, key: str, level: float) -> float | None:
-        """Published PSNR in dB of row ``key`` at ``level``, None where there is none."""
-        return paper.published(self.table, self.levels, key, level)
+def _denoising(
+    name: str,
+    title: str,
+    degrade: Degradation,
+    level_name: str,
+    levels: tuple[float, ...],
+    level: float,
+    table: tuple[paper.Row, ...],
+    level_range: tuple[float, float] = (0, math.inf),
+) -> Task:
+    """Task of Section VI-A: the clean image is the target."""
+    return Task(
+        name=name,
+        title=title,
+        data=("bsd68", "bundled"),
+        metrics=(PSNR, SSIM),
+        curve=batch_psnr,
+        tables={"psnr": table},
+        cost=squared_error,
+        reward_scale=paper.REWARD_SCALE,
+        degrade=degrade,
+        level_name=level_name,
+        levels=levels,
+        level=level,
+        level_range=level_range,
+    )
 
 
 TASKS = {
     task.name: task
     for task in (
-        Task(
-            name="denoise-gaussian",
-            title="Gaussian denoising",
-            level_name="sigma",
-            levels=paper.SIGMAS,
-            default_level=25.0,
-            degrade=gaussian_noise,
-            table=paper.TABLE_II,
+        _denoising(
+            "denoise-gaussian",
+            "Gaussian denoising",
+            gaussian_noise,
+            "sigma",
+            paper.SIGMAS,
+            25.0,
+            paper.TABLE_II + paper.TABLE_III,
         ),
-        Task(
-            name="denoise-saltpepper",
-            title="Salt-and-pepper denoising",
-            level_name="density",
-            levels=paper.SALT_AND_PEPPER_DENSITIES,
-            default_level=0.5,
-            largest_level=1.0,
-            degrade=salt_and_pepper,
-            table=paper.TABLE_V,
+        _denoising(
+            "denoise-poisson",
+            "Poisson denoising",
+            poisson_noise,
+            "peak",
+            paper.PEAKS,
+            30.0,
+            paper.TABLE_IV,
+            level_range=(0.01, 1e6),
+        ),
+        _denoising(
+            "denoise-saltpepper",
+            "Salt-and-pepper denoising",
+            salt_and_pepper,
+            "density",
+            paper.SALT_AND_PEPPER_DENSITIES,
+            0.5,
+            paper.TABLE_V,
+            level_range=(0, 1),
         ),
     )
 }
@@ -108,3 +100,26 @@ def find_task(name: str) -> Task:
     nearest = difflib.get_close_matches(name, TASKS, n=1)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
     raise ConfigError(f"unknown task {name!r}: expected one of {', '.join(TASKS)}{hint}")
+
+
+def make_task(config: Config) -> Task:
+    """Return the task of ``config`` with its settings bound.
+
+    Raises
+    ------
+    PixelRLError
+        If the task, its action set or level is unknown, or something it needs is missing.
+    """
+    settings = config.task
+    task = find_task(settings.name)
+    task = task.configure(task, config)
+    if settings.actions is not None and settings.actions not in ACTIONS:
+        raise ConfigError(
+            f"unknown action set {settings.actions!r}: expected one of {', '.join(ACTIONS)}"
+        )
+    return replace(
+        task,
+        actions=settings.actions or task.actions,
+        steps=settings.steps or task.steps,
+        reward_scale=task.reward_scale if settings.reward_scale is None else settings.reward_scale,
+    )

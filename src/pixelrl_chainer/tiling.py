@@ -252,14 +252,16 @@ def _roll(
 ) -> Iterator[tuple[Array, Array]]:
     """Let ``policy`` work on one tile; yield each step's action map and state within the core."""
     rows, columns = tile.windows[0]
-    env.reset(image[:, :, rows, columns])
+    observation = env.reset(image[:, :, rows, columns], testing=True)
     policy.stop_episode()
     for held, next_held in pairwise(tile.windows):
         policy.rng = part(held)
-        actions = policy.act(env.images)
-        state = env.step(actions).observations
+        actions = policy.act(observation)
+        env.step(actions)
+        state = env.images
+        assert state is not None
         rows, columns = within(tile.core, held)
         yield actions[:, rows, columns], state[:, :, rows, columns]
         kept = within(next_held, held)
-        env.crop(*kept)
+        observation = env.crop(*kept)
         policy.crop(*kept)

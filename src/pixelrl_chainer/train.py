@@ -17,14 +17,14 @@ from .agent import PixelwiseA2C
 from .backend import CPU, Array, Device, to_numpy
 from .batches import CropLoader
 from .checkpoint import CheckpointStore
-from .datasets import ImageSet, open_dataset
-from .env import level_of, make_env
+from .datasets import open_dataset
+from .env import make_env
 from .episode import EpisodeRunner, Record
 from .errors import TrainingError
 from .evaluate import rollout
 from .files import replace_atomically, write_json
+from .imagesets import ImageSet
 from .interrupt import stop_requests
-from .metrics import psnr
 from .models.fcn import ModelConfig, PixelFCN
 from .rng import stream
 from .settings import Config, NetworkConfig
@@ -54,7 +54,7 @@ class Trainer:
     ----------
     config : Config
     images : ImageSet
-        Clean training images.
+        Training images, clean ones or pairs.
     folder : pathlib.Path
         Receives ``config.json``, ``log.jsonl`` and ``checkpoints/``.
     device : Device
@@ -78,7 +78,6 @@ class Trainer:
         self.folder = folder
         self.device = device
         self.env = make_env(config)
-        self.level = level_of(config, self.env.task)
         settings = config.train
         self.loader = CropLoader(
             images,
@@ -87,13 +86,15 @@ class Trainer:
             settings.seed,
             flip=settings.flip,
             rotate_probability=settings.rotate,
-            max_angle=settings.max_angle,
+            max_angle=(
+                self.env.task.max_angle if settings.max_angle is None else settings.max_angle
+            ),
             workers=settings.workers,
         )
         self.loader.check()
         held_out = config.data.validation
         self.validation = self._validation_batch(
-            open_dataset(held_out, "test") if held_out else images
+            open_dataset(held_out, "test", reads=self.env.task.reads) if held_out else images
         )
         with device.use():
             self.agent = self._make_agent()
@@ -132,26 +133,27 @@ class Trainer:
         )
 
     def _validation_batch(self, images: ImageSet) -> tuple[Array, Array]:
-        """Clean and corrupted centre crops of evenly spaced images, (N, 1, S, S)."""
+        """First states and targets: centre crops of evenly spaced images, (N, C, S, S)."""
         settings = self.config.train
         chosen = np.linspace(0, len(images) - 1, min(settings.validation_images, len(images)))
-        clean = [images.load(int(index)) for index in chosen]
-        size = min(settings.validation_size, *(side for image in clean for side in image.shape))
+        stacks = [images.load(int(index)) for index in chosen]
+        sides = (side for stack in stacks for side in stack.shape[1:])
+        size = min(settings.validation_size, *sides)
         crops = []
-        for image in clean:
-            top, left = ((side - size) // 2 for side in image.shape)
-            crops.append(image[top : top + size, left : left + size])
-        batch = np.stack(crops)[:, None]
+        for stack in stacks:
+            top, left = ((side - size) // 2 for side in stack.shape[1:])
+            crops.append(stack[:, top : top + size, left : left + size])
         rng = stream(settings.seed, "eval")
-        return batch, self.env.task.degrade(batch, rng, self.level)
+        return self.env.task.start(np.stack(crops), rng, paired=images.paired)
 
     def validate(self) -> float:
-        """Mean PSNR in dB of the policy (``eval.policy``) on the fixed validation crops."""
+        """Mean of the task's first metric with ``eval.policy`` on the fixed validation crops."""
         self.agent.rng = stream(self.config.train.seed, "eval", 1)
-        clean, corrupted = self.validation
-        result = rollout(self.agent, self.env, self.device.send(corrupted))
+        images, target = self.validation
+        result = rollout(self.agent, self.env, *(self.device.send(x) for x in (images, target)))
         outputs = to_numpy(result.output)
-        return float(np.mean([psnr(*pair) for pair in zip(outputs, clean, strict=True)]))
+        score = self.env.task.metrics[0].score
+        return float(np.mean([score(*one) for one in zip(outputs, target, images, strict=True)]))
 
     def run(self, report: Report = lambda record: None) -> TrainResult:
         """Train until the last episode, or until SIGINT or SIGTERM; continue an earlier run.
@@ -179,6 +181,8 @@ class Trainer:
         write_json(self.folder / "config.json", self.config.to_dict())
         log = self.folder / "log.jsonl"
         truncate_log(log, start)
+        metric = self.env.task.metrics[0]
+        validation, sign = f"validation_{metric.key}", 1 if metric.higher_is_better else -1
         waiting: deque[Callable[[], Record]] = deque()
         prepared = self.loader.iterate(start, settings.episodes, self.runner.prepare)
         with (
@@ -197,12 +201,12 @@ class Trainer:
                 while waiting and (len(waiting) > lag or stopped.is_set()):
                     record = self._checked(waiting.popleft()())
                     if checkpoint and not waiting:
-                        record["validation_psnr"] = self.validate()
+                        record[validation] = self.validate()
                     lines.write(json.dumps(record) + "\n")
                     lines.flush()
                     stopping = stopped.is_set() and not waiting
-                    if stopping or "validation_psnr" in record:
-                        score = record.get("validation_psnr", -np.inf)
+                    if stopping or validation in record:
+                        score = sign * record.get(validation, -sign * np.inf)
                         self.store.save(self.agent.model, self.agent.optimizer, done, score)
                     report(record)
                 if stopping:
@@ -225,7 +229,7 @@ class Trainer:
 def training_settings(config: Config) -> dict[str, Any]:
     """The part of ``config`` that decides which weights are kept, as nested dictionaries."""
     settings = config.to_dict()
-    del settings["data"]["test"], settings["train"]["workers"]
+    del settings["data"]["test"], settings["data"]["color"], settings["train"]["workers"]
     if config.network.precision == NetworkConfig.precision:
         del settings["network"]["precision"]  # so that older checkpoints, without it, continue
     settings["eval"] = {"policy": config.eval.policy}

@@ -16,6 +16,7 @@ from ..actions import ActionSet
 from ..backend import Array
 from ..files import replace_atomically
 from ..images import to_8bit
+from ..metrics import Metric
 from .palette import colors
 
 DPI = 110
@@ -31,8 +32,10 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, dpi=DPI, format="png")
 
 
-def learning_curves(records: Sequence[dict[str, Any]], path: Path, title: str) -> None:
-    """Draw reward, PSNR and entropy over the episodes of a run.
+def learning_curves(
+    records: Sequence[dict[str, Any]], path: Path, title: str, metric: Metric
+) -> None:
+    """Draw reward, score and entropy over the episodes of a run.
 
     Parameters
     ----------
@@ -41,14 +44,17 @@ def learning_curves(records: Sequence[dict[str, Any]], path: Path, title: str) -
     path : pathlib.Path
         PNG file to write.
     title : str
+    metric : Metric
+        First one of the task.
     """
+    key = metric.key
     episodes = [record["episode"] for record in records]
     figure = Figure(figsize=(12, 3.4), layout="constrained")
     figure.suptitle(title, parse_math=False)
     axes = figure.subplots(1, 3)
     panels = (
         ("mean discounted reward, Eq. (20)", ["reward"]),
-        ("training batch, PSNR (dB)", ["psnr_input", "psnr_output"]),
+        (f"training batch, {metric.label}", [f"{key}_input", f"{key}_output"]),
         ("entropy of the policy (nats)", ["loss_entropy"]),
     )
     for axis, (name, keys) in zip(axes, panels, strict=True):
@@ -58,10 +64,10 @@ def learning_curves(records: Sequence[dict[str, Any]], path: Path, title: str) -
             axis.plot(episodes, _smooth(values), color=line.get_color(), label=key)
         axis.set(title=name, xlabel="episode")
         axis.grid(alpha=0.3)
-    validated = [record for record in records if "validation_psnr" in record]
+    validated = [record for record in records if f"validation_{key}" in record]
     axes[1].plot(
         [record["episode"] for record in validated],
-        [record["validation_psnr"] for record in validated],
+        [record[f"validation_{key}"] for record in validated],
         "ko",
         markersize=3,
         label="validation",
