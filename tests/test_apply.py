@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import small
 
 from pixelrl_chainer.actions import ACTIONS
 from pixelrl_chainer.agent import PixelwisePolicy
-from pixelrl_chainer.apply import apply_to_file, plan, read_channels, step_files
+from pixelrl_chainer.apply import apply_to_file, plan, read_batch, step_files
 from pixelrl_chainer.backend import CPU
 from pixelrl_chainer.config import build
 from pixelrl_chainer.env import PixelEnv, make_env
@@ -22,6 +23,10 @@ from pixelrl_chainer.errors import DataError
 from pixelrl_chainer.evaluate import rollout
 from pixelrl_chainer.images import read_image, to_8bit
 from pixelrl_chainer.results import load_policy
+from pixelrl_chainer.tasks import TASKS
+
+GRAY = TASKS["denoise-gaussian"]
+THREE_CHANNELS = replace(GRAY, image_channels=3, channels=3)
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +76,20 @@ def test_result_is_the_roll_out_of_each_channel(
     assert source.read_bytes() == before
 
 
-def test_read_channels(tmp_path: Path) -> None:
-    colour = read_channels(write(tmp_path / "a.png", IMAGES["colour.png"]))
+def test_reading_channels_as_images(tmp_path: Path) -> None:
+    colour = read_batch(write(tmp_path / "a.png", IMAGES["colour.png"]), GRAY)
     assert colour.shape == (3, 1, 12, 15)
     assert colour.dtype == np.float32
     np.testing.assert_array_equal(to_8bit(colour)[1, 0], IMAGES["colour.png"][..., 1])
-    assert read_channels(write(tmp_path / "b.png", IMAGES["gray.png"])).shape == (1, 1, 12, 15)
+    assert read_batch(write(tmp_path / "b.png", IMAGES["gray.png"]), GRAY).shape == (1, 1, 12, 15)
+
+
+def test_reading_colour_as_one_image(tmp_path: Path) -> None:
+    colour = read_batch(write(tmp_path / "a.png", IMAGES["colour.png"]), THREE_CHANNELS)
+    assert colour.shape == (1, 3, 12, 15)
+    np.testing.assert_array_equal(to_8bit(colour)[0, 2], IMAGES["colour.png"][..., 2])
+    with pytest.raises(DataError, match="a colour image, found a gray one"):
+        read_batch(write(tmp_path / "b.png", IMAGES["gray.png"]), THREE_CHANNELS)
 
 
 @pytest.mark.parametrize("name", ["gray.png", "colour.png", "dot.png"])
@@ -94,7 +107,7 @@ def test_saved_actions_lead_from_state_to_state(
     assert maps.shape == (5, channels, *IMAGES[name].shape[:2])
     assert (states.dtype, maps.dtype) == (np.float32, np.uint8)
     assert tuple(names) == ACTIONS["denoise"].names
-    np.testing.assert_array_equal(states[0][:, None], read_channels(source))
+    np.testing.assert_array_equal(states[0][:, None], read_batch(source, GRAY))
     for before, chosen, after in zip(states[:-1], maps, states[1:], strict=True):
         np.testing.assert_array_equal(env.actions.apply(before[:, None], chosen)[:, 0], after)
     shown = cv2.imread(str(target), cv2.IMREAD_UNCHANGED)

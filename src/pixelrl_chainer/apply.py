@@ -16,6 +16,7 @@ from .files import replace_atomically
 from .images import SUFFIXES, list_images, read_image, to_8bit, to_float, write_image
 from .progress import Progress, no_progress
 from .settings import TILE
+from .task import Task
 from .viz.figures import steps
 
 
@@ -77,10 +78,27 @@ def plan(
     return pairs
 
 
-def read_channels(path: Path) -> Array:
-    """Read an image as its channels, float32 (C, 1, H, W) in [0, 1]; C is 1, or 3 as B, G, R."""
+def read_batch(path: Path, task: Task) -> Array:
+    """Read an image as ``task`` works on it, float32 in [0, 1].
+
+    Returns
+    -------
+    numpy.ndarray
+        (1, 3, H, W), blue, green, red, for a task on colour images; else (C, 1, H, W), where C is 1
+        for a gray image and 3 for a colour image, whose channels are images of their own.
+
+    Raises
+    ------
+    DataError
+        If the image cannot be read, or is gray where colour is needed.
+    """
     image = np.atleast_3d(read_image(path))
-    return to_float(np.ascontiguousarray(image.transpose(2, 0, 1)[:, None]))
+    channels = to_float(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    if task.image_channels == 1:
+        return channels[:, None]
+    if len(channels) != task.image_channels:
+        raise DataError(f"{path}: {task.name} needs a colour image, found a gray one")
+    return channels[None]
 
 
 def apply_to_file(
@@ -96,7 +114,8 @@ def apply_to_file(
 ) -> None:
     """Process one image file.
 
-    The channels of a colour image are processed as independent gray images, as in the paper.
+    A task on gray images processes the channels of a colour image as independent images, as in the
+    paper.
 
     Parameters
     ----------
@@ -107,7 +126,8 @@ def apply_to_file(
     device : Device
     keep_steps : bool
         Also write :func:`step_files`: states, float32 (T + 1, C, H, W), action_maps, uint8
-        (T, C, H, W), and the names of the actions; and the same as a picture.
+        (T, N, H, W) with N = 1 or, where channels are images of their own, C; and the names of
+        the actions; and the same as a picture.
     tile, progress
         See :func:`~pixelrl_chainer.evaluate.rollout`.
 
@@ -116,25 +136,25 @@ def apply_to_file(
     DataError
         If the image cannot be read or the result not be written.
     """
+    task = env.task
     with device.use():
-        channels = device.send(read_channels(source))
-        result = rollout(policy, env, channels, record=keep_steps, tile=tile, progress=progress)
-    write_image(target, _to_image(to_numpy(result.output)))
+        images = device.send(read_batch(source, task))
+        result = rollout(policy, env, images, record=keep_steps, tile=tile, progress=progress)
+    write_image(target, to_8bit(_picture(task.planes(to_numpy(result.output)))))
     if keep_steps:
         _write_steps(result, env, source, target)
 
 
-def _to_image(channels: Array) -> Array:
-    """Turn float (C, 1, H, W) into uint8 (H, W) or (H, W, 3)."""
-    image = to_8bit(channels[:, 0].transpose(1, 2, 0))
-    return image[..., 0] if len(channels) == 1 else image
+def _picture(planes: Array) -> Array:
+    """Turn (C, H, W) into (H, W) or (H, W, C)."""
+    return planes[0] if len(planes) == 1 else planes.transpose(1, 2, 0)
 
 
 def _write_steps(result: Rollout, env: PixelEnv, source: Path, target: Path) -> None:
     """Save the recorded states and action maps as arrays and as a picture."""
-    states = np.stack([to_numpy(state)[:, 0] for state in result.states])
+    states = np.stack([env.task.planes(to_numpy(state)) for state in result.states])
     maps = np.stack([to_numpy(chosen) for chosen in result.action_maps]).astype(np.uint8)
-    images = [state[0] if len(state) == 1 else state.transpose(1, 2, 0) for state in states]
+    images = [_picture(state) for state in states]
     arrays, picture = step_files(target)
     try:
         with replace_atomically(arrays) as temporary:

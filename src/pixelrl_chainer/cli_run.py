@@ -184,8 +184,10 @@ def apply_command(
         eval__tile=given["tile"],
         network__conv=given["conv"],
     )
-    weights = choose(weights, config).weights
     env, chosen = make_env(config), select_device(device)
+    if env.task.observes_target:
+        raise click.UsageError(f"{env.task.name} needs a mask for each image: use the command edit")
+    weights = choose(weights, config).weights
     pairs = plan(inputs, output, force=force, keep_steps=keep_steps)
     policy = load_policy(config, weights, env, chosen)
     process = partial(apply_to_file, policy, env, device=chosen, keep_steps=keep_steps)
