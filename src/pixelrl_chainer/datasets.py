@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from . import sources
+from . import color_sets, paper, sources
 from .errors import DataError
-from .images import list_images, read_gray, read_image
-from .imagesets import ImageSet
+from .images import list_images, read_gray
+from .imagesets import ImageSet, Read
+from .pairs import open_folder as open_pairs_folder
 from .sources import CheckReport
 
 Spec = str | Path
@@ -30,7 +31,8 @@ class Dataset:
     find : callable
         Returns the folder it lies in, or None where it is not on this machine.
     open : callable
-        (folder, split, color) -> ImageSet; ``color``: keep the colour of single images.
+        (folder, split, read) -> ImageSet; ``read`` turns the path of an image into uint8 (H, W)
+        or (H, W, 3).
     missing : callable
         Returns the line that tells how to obtain it.
     substitute : bool
@@ -40,7 +42,7 @@ class Dataset:
     name: str
     description: str
     find: Callable[[], Path | None]
-    open: Callable[[Path, str, bool], ImageSet]
+    open: Callable[[Path, str, Read], ImageSet]
     missing: Callable[[], str]
     substitute: bool = False
 
@@ -51,7 +53,7 @@ def registered_files(name: str, split: str) -> list[str]:
     return sorted(file for file in sources.checksums(name) if is_test(file) == (split == "test"))
 
 
-def _open_registered(name: str, root: Path, split: str, color: bool) -> ImageSet:
+def _open_registered(name: str, root: Path, split: str, read: Read) -> ImageSet:
     """Open the registered images of a split below ``root``; DataError if a file is missing."""
     paths = [root / file for file in registered_files(name, split)]
     missing = [path for path in paths if not path.is_file()]
@@ -61,7 +63,7 @@ def _open_registered(name: str, root: Path, split: str, color: bool) -> ImageSet
             f"the first is {missing[0]}; complete it with 'pixelrl-chainer data fetch "
             f"{name}'"
         )
-    return ImageSet(paths, read=read_image if color else read_gray)
+    return ImageSet(paths, read=read)
 
 
 _BUNDLED_TEST = frozenset({"camera.png", "chelsea.png", "coffee.png"})
@@ -83,6 +85,27 @@ def _registered(name: str, description: str, *, substitute: bool = False) -> Dat
     )
 
 
+def _color(style: str) -> Dataset:
+    return Dataset(
+        f"color-{style}",
+        f"photographs of Yan et al. and targets in the style {style}: 70 to train, 45 to test",
+        partial(color_sets.find_style, style),
+        partial(open_pairs_folder, style=style),
+        partial(color_sets.missing_style, style),
+    )
+
+
+def _bundled_color(style: str) -> Dataset:
+    return Dataset(
+        f"bundled-color-{style}",
+        f"bundled photographs with a local effect like {style}: 4 to train, 2 to test",
+        partial(sources.find, "bundled"),
+        partial(color_sets.open_bundled, style),
+        partial(sources.missing_message, "bundled"),
+        substitute=True,
+    )
+
+
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset
     for dataset in (
@@ -92,21 +115,24 @@ DATASETS: dict[str, Dataset] = {
             substitute=True,
         ),
         _registered("bsd68", "the authors' gray JPEG copy of BSDS500: 432 to train, 68 to test"),
+        *(_color(style) for style in paper.STYLES),
+        *(_bundled_color(style) for style in paper.STYLES),
     )
 }
 """Every named data set."""
 
 
-def _open_images(folder: Path, split: str, color: bool) -> ImageSet:
+def _open_images(folder: Path, split: str, read: Read) -> ImageSet:
     """Open the images of a folder, or of its sub-folder for the split."""
-    return ImageSet(
-        list_images(folder / split if (folder / split).is_dir() else folder),
-        read=read_image if color else read_gray,
-    )
+    part = folder / split
+    return ImageSet(list_images(part if part.is_dir() else folder), read=read)
 
 
-READERS: dict[str, Callable[[Path, str, bool], ImageSet]] = {"gray": _open_images}
-"""How a folder of the user is opened, by ``Task.reads``: (folder, split, color) -> ImageSet."""
+READERS: dict[str, Callable[[Path, str, Read], ImageSet]] = {
+    "gray": _open_images,
+    **{style: partial(open_pairs_folder, style=style) for style in paper.STYLES},
+}
+"""How a folder of the user is opened, by ``Task.reads``: (folder, split, read) -> ImageSet."""
 
 
 def open_dataset(
@@ -114,7 +140,7 @@ def open_dataset(
     split: str = "train",
     *,
     reads: str = "gray",
-    color: bool = False,
+    read: Read = read_gray,
 ) -> ImageSet:
     """Open a data set, a folder of images, or several of them as one set.
 
@@ -127,8 +153,8 @@ def open_dataset(
         Which part.
     reads : str
         Key of :data:`READERS`, for folders.
-    color : bool
-        Keep the colour of single images.
+    read : callable
+        How a single image is read.
 
     Returns
     -------
@@ -145,7 +171,7 @@ def open_dataset(
     specs = [spec] if isinstance(spec, (str, Path)) else spec
     if not specs:
         raise DataError("no data set given; expected a name or at least one folder of images")
-    return _join([_open(one, split, reads, color) for one in specs])
+    return _join([_open(one, split, reads, read) for one in specs])
 
 
 def _join(sets: Sequence[ImageSet]) -> ImageSet:
@@ -187,20 +213,22 @@ def check_dataset(spec: Spec, folder: str | Path | None = None) -> CheckReport:
     if name in sources.SOURCES:
         return sources.check(name, folder)
     root = Path(spec).expanduser()
-    paths = sorted({path for split in SPLITS for path in _open(root, split, "gray", False).paths})
+    paths = sorted(
+        {path for split in SPLITS for path in _open(root, split, "gray", read_gray).paths}
+    )
     damaged = [str(path.relative_to(root)) for path in paths if not _readable(path)]
     return CheckReport(root.name, root, len(paths) - len(damaged), (), tuple(damaged))
 
 
-def _open(spec: Spec, split: str, reads: str, color: bool) -> ImageSet:
+def _open(spec: Spec, split: str, reads: str, read: Read) -> ImageSet:
     """Open what one name or folder stands for."""
     dataset = DATASETS.get(str(spec).lower())
     root = dataset.find() if dataset else None
     if dataset and root:
-        return dataset.open(root, split, color)
+        return dataset.open(root, split, read)
     folder = Path(spec).expanduser()
     if folder.is_dir():
-        return READERS[reads](folder, split, color)
+        return READERS[reads](folder, split, read)
     if dataset:
         raise DataError(f"{dataset.missing()}, or give its folder")
     raise DataError(

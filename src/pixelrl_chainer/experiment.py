@@ -17,6 +17,7 @@ from .env import make_env
 from .errors import DataError
 from .evaluate import rollout, starts
 from .files import replace_atomically, write_json
+from .images import read_image
 from .imagesets import ImageSet
 from .progress import Progress
 from .report import caption, table
@@ -57,11 +58,13 @@ def resolve_data(config: Config) -> Config:
 
 def open_images(config: Config, split: str) -> ImageSet:
     """Open the training or test images that ``config``, without ``auto``, names."""
+    task = make_task(config)
+    keeps_color = config.data.color and split == "test"
     return open_dataset(
         getattr(config.data, split),
         split,
-        reads=make_task(config).reads,
-        color=config.data.color and split == "test",
+        reads=task.reads,
+        read=read_image if keeps_color else task.read,
     )
 
 

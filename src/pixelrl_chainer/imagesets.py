@@ -10,6 +10,8 @@ import numpy as np
 
 from .images import Image8, ImageFloat, read_gray, to_float
 
+Read = Callable[[Path], Image8]
+
 MEMORY_LIMIT = 2**30
 """Bytes of decoded images that an :class:`ImageSet` keeps by default."""
 
@@ -47,7 +49,7 @@ class ImageSet:
         paths: Sequence[Path],
         memory_limit: int = MEMORY_LIMIT,
         *,
-        read: Callable[[Path], Image8] = read_gray,
+        read: Read = read_gray,
         paired: bool = False,
         files: Sequence[Path] | None = None,
     ) -> None:

@@ -21,6 +21,7 @@ from .datasets import DATASETS, TEST_FILES, registered_files
 from .env import PixelEnv, make_env
 from .errors import ConfigError, WeightsError
 from .evaluate import Actor, RandomAgents, evaluate
+from .images import read_gray
 from .imagesets import ImageSet
 from .progress import Progress, no_progress
 from .rng import stream
@@ -210,7 +211,7 @@ def is_reference(images: ImageSet, name: str) -> bool:
             return False
         return [pooch.file_hash(path) for path in images.files] == [known[file] for file in files]
     root = DATASETS[name].find() if name in DATASETS else None
-    return root is not None and DATASETS[name].open(root, "test", False).files == images.files
+    return root is not None and DATASETS[name].open(root, "test", read_gray).files == images.files
 
 
 def not_comparable(config: Config, task: Task, images: ImageSet) -> list[str]:

@@ -147,10 +147,23 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ColorConfig:
-    """Local colour enhancement."""
+    """Local colour enhancement.
+
+    Attributes
+    ----------
+    style : str
+        One of the three of Yan et al.: ``foreground-popout``, ``local-xpro``, ``watercolor``.
+    saturation : str
+        What the actions on the saturation change: ``s-channel``, or ``published`` for row 1 of the
+        HSV array, as the shared code does by mistake.
+    management : str
+        ``none``: pixels as they are stored (published); ``icc``: converted from the embedded
+        profile to sRGB.
+    """
 
     style: str = paper.STYLES[0]
     saturation: str = "s-channel"
+    management: str = "none"
 
 
 @dataclass(frozen=True)
@@ -231,6 +244,7 @@ CHOICES = {
     "eval.policy": ("greedy", "sample"),
     "color.style": paper.STYLES,
     "color.saturation": ("s-channel", "published"),
+    "color.management": ("none", "icc"),
 }
 """Keys with a fixed set of values."""
 

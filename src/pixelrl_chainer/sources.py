@@ -81,7 +81,7 @@ class CheckReport:
         return ", ".join(parts)
 
 
-def _user_places(name: str) -> list[Path]:
+def user_places(name: str) -> list[Path]:
     """Return the folders searched for a downloadable set, first choice first."""
     root = os.environ.get("PIXELRL_DATA")
     own = [Path(root).expanduser() / name] if root else []
@@ -107,13 +107,13 @@ SOURCES: dict[str, Source] = {
         Source(
             "bsd68",
             _RAW + "BSD68/gray/",
-            lambda: _user_places("bsd68"),
+            lambda: user_places("bsd68"),
             f"copy the folders train and test of BSD68/gray in {REPOSITORY} there",
         ),
         Source(
             "official-weights",
             _RAW,
-            lambda: _user_places("official-weights"),
+            lambda: user_places("official-weights"),
             f"copy the folders denoise* and initial_weight of {REPOSITORY} there",
         ),
     )
@@ -278,7 +278,7 @@ def _fetch_file(store: pooch.Pooch, file: str, by_hand: str) -> None:
 
 def _default_destination(name: str) -> Path:
     """Return the folder that ``fetch`` fills: the user's own choice or the cache."""
-    first, *_, cache = _user_places(name)
+    first, *_, cache = user_places(name)
     return first if os.environ.get("PIXELRL_DATA") else cache
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from .actions import ACTIONS, ActionSet
 from .backend import Array
 from .degradations import Degradation, Rng
 from .errors import ConfigError, DataError
+from .images import Image8, read_gray
 from .metrics import Metric
 from .paper import Level
 from .settings import Config
@@ -84,6 +86,8 @@ class Task:
         Key of ``ACTIONS``.
     reads : str
         How a folder of the user is read, a key of ``datasets.READERS``.
+    read : callable
+        How an image file is read: path -> uint8 (H, W) or (H, W, 3).
     image_channels, channels : int
         Channels of an image and of an observation.
     steps, t_max : int
@@ -114,6 +118,7 @@ class Task:
     smooth: Callable[..., Array] | None = None
     actions: str = "denoise"
     reads: str = "gray"
+    read: Callable[[Path], Image8] = read_gray
     image_channels: int = 1
     channels: int = 1
     steps: int = paper.DENOISING_STEPS

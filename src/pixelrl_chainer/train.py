@@ -92,9 +92,9 @@ class Trainer:
             workers=settings.workers,
         )
         self.loader.check()
-        held_out = config.data.validation
+        held_out, task = config.data.validation, self.env.task
         self.validation = self._validation_batch(
-            open_dataset(held_out, "test", reads=self.env.task.reads) if held_out else images
+            open_dataset(held_out, "test", reads=task.reads, read=task.read) if held_out else images
         )
         with device.use():
             self.agent = self._make_agent()
