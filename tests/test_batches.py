@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from pixelrl_chainer import batches
 from pixelrl_chainer.batches import CropLoader, flip_and_rotate, pass_starts, random_crop
 from pixelrl_chainer.datasets import open_dataset
-from pixelrl_chainer.imagesets import ImageSet
 from pixelrl_chainer.errors import ConfigError, DataError
 from pixelrl_chainer.images import to_8bit, write_image
+from pixelrl_chainer.imagesets import ImageSet
 
 
 @pytest.fixture(scope="module")

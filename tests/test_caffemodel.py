@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from networks import arrays_of, assert_same, network, refusal
 
+from pixelrl_chainer.initial import IRCNN_LAYERS, initialise, read_caffemodel
 from pixelrl_chainer.models.fcn import ModelConfig, PixelFCN
-from pixelrl_chainer.weights import IRCNN_LAYERS, initialise, network_arrays, read_caffemodel
+from pixelrl_chainer.weights import network_arrays
 
 
 def caffemodel(change: Callable[[Any], None] = lambda net: None) -> bytes:

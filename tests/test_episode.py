@@ -14,8 +14,8 @@ import small
 
 from pixelrl_chainer.backend import CPU, Device, Uploader, read_later
 from pixelrl_chainer.datasets import open_dataset
-from pixelrl_chainer.imagesets import ImageSet
 from pixelrl_chainer.episode import EpisodeRunner, run_episode
+from pixelrl_chainer.imagesets import ImageSet
 from pixelrl_chainer.rng import DrawnUniforms, stream
 from pixelrl_chainer.train import Trainer, train
 

@@ -16,7 +16,6 @@ from pixelrl_chainer.agent import PixelwiseA2C
 from pixelrl_chainer.backend import CPU
 from pixelrl_chainer.config import build, override
 from pixelrl_chainer.datasets import open_dataset
-from pixelrl_chainer.imagesets import ImageSet
 from pixelrl_chainer.degradations import gaussian_noise
 from pixelrl_chainer.env import PixelEnv, make_env
 from pixelrl_chainer.errors import ConfigError, WeightsError
@@ -29,6 +28,7 @@ from pixelrl_chainer.evaluate import (
     summarise,
 )
 from pixelrl_chainer.images import list_images
+from pixelrl_chainer.imagesets import ImageSet
 from pixelrl_chainer.metrics import psnr, ssim
 from pixelrl_chainer.results import (
     fingerprint,

@@ -29,10 +29,10 @@ from pixelrl_chainer.agent import PixelwisePolicy
 from pixelrl_chainer.backend import Array, Device, to_numpy
 from pixelrl_chainer.config import build
 from pixelrl_chainer.datasets import open_dataset
-from pixelrl_chainer.imagesets import ImageSet
 from pixelrl_chainer.env import make_env
 from pixelrl_chainer.episode import run_episode
 from pixelrl_chainer.evaluate import corrupted_images
+from pixelrl_chainer.imagesets import ImageSet
 from pixelrl_chainer.kernels.conv import dilated_convolution
 from pixelrl_chainer.kernels.cudnn_plan import OPERANDS, in_use
 from pixelrl_chainer.models.blocks import Convolution, conv_gru

@@ -18,7 +18,8 @@ from networks import arrays_of, assert_same, network, refusal
 
 from pixelrl_chainer import weights
 from pixelrl_chainer.errors import WeightsError
-from pixelrl_chainer.weights import MAX_BYTES, initialise, load_network, network_arrays, unpack
+from pixelrl_chainer.initial import initialise
+from pixelrl_chainer.weights import MAX_BYTES, load_network, network_arrays, unpack
 
 
 def npy(header: str | bytes, data: bytes = b"") -> bytes:

@@ -14,10 +14,10 @@ from pixelrl_chainer import shipped
 from pixelrl_chainer.backend import Array
 from pixelrl_chainer.config import build
 from pixelrl_chainer.datasets import open_dataset
-from pixelrl_chainer.imagesets import ImageSet
 from pixelrl_chainer.env import level_of, make_env
 from pixelrl_chainer.errors import ConfigError
 from pixelrl_chainer.evaluate import corrupted_images
+from pixelrl_chainer.imagesets import ImageSet
 from pixelrl_chainer.metrics import psnr
 from pixelrl_chainer.results import run_evaluation
 from pixelrl_chainer.settings import Config

@@ -20,13 +20,13 @@ import small
 from pixelrl_chainer.agent import PixelwiseA2C
 from pixelrl_chainer.config import build
 from pixelrl_chainer.datasets import open_dataset
-from pixelrl_chainer.imagesets import ImageSet
 from pixelrl_chainer.degradations import gaussian_noise
 from pixelrl_chainer.env import make_env
 from pixelrl_chainer.episode import learning_rate, run_episode
 from pixelrl_chainer.errors import CheckpointError, ConfigError, DataError, TrainingError
 from pixelrl_chainer.evaluate import rollout
 from pixelrl_chainer.images import write_image
+from pixelrl_chainer.imagesets import ImageSet
 from pixelrl_chainer.interrupt import stop_requests
 from pixelrl_chainer.metrics import psnr
 from pixelrl_chainer.models.fcn import ModelConfig, PixelFCN

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from networks import Arrays, arrays_of, assert_same, network, refusal
 
+from pixelrl_chainer.initial import initialise
 from pixelrl_chainer.models.fcn import VARIANTS, ModelConfig, PixelFCN
 from pixelrl_chainer.weights import (
     assign,
     describe,
-    initialise,
     load_network,
     network_arrays,
     read_npz,

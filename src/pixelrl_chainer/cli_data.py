@@ -106,9 +106,10 @@ def convert_command(
 ) -> None:
     """Write SOURCE (npz, checkpoint or IRCNN caffemodel) as an npz in the authors' layout."""
     from .errors import ConfigError
+    from .initial import initialise
     from .models.fcn import VARIANTS, ModelConfig, PixelFCN
     from .rng import stream
-    from .weights import describe, initialise, network_arrays, save_network
+    from .weights import describe, network_arrays, save_network
 
     config = ModelConfig("plain")
     if source.suffix != ".caffemodel":

@@ -24,8 +24,13 @@ def no_progress(total: int, description: str, initial: int = 0) -> Iterator[Call
     yield lambda *done: None
 
 
-SHOWN = {"reward": "{:+.4f}", "psnr_output": "{:.2f} dB", "images_per_second": "{:.1f} img/s"}
-"""Keys of a training record that the bar shows."""
+SHOWN = {
+    "reward": "reward {:+.4f}",
+    "_output": "score {:.2f}",
+    "loss": "loss {:.6f}",
+    "images_per_second": "{:.1f} img/s",
+}
+"""Keys of a training record, or their endings, that the bar shows."""
 
 
 @contextmanager
@@ -48,7 +53,12 @@ def bar(total: int, description: str, initial: int = 0) -> Iterator[Callable[...
 
         def advance(count: int = 1, record: dict[str, Any] | None = None) -> None:
             if record:
-                values = (text.format(record[key]) for key, text in SHOWN.items())
+                values = (
+                    text.format(value)
+                    for ending, text in SHOWN.items()
+                    for key, value in record.items()
+                    if key == ending or (ending[0] == "_" and key.endswith(ending))
+                )
                 shown.set_postfix_str(", ".join(values), refresh=False)
             shown.update(count)
 

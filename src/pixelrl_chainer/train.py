@@ -24,11 +24,12 @@ from .errors import TrainingError
 from .evaluate import rollout
 from .files import replace_atomically, write_json
 from .imagesets import ImageSet
+from .initial import initialise
 from .interrupt import stop_requests
 from .models.fcn import ModelConfig, PixelFCN
 from .rng import stream
 from .settings import Config, NetworkConfig
-from .weights import initialise
+from .task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -78,19 +79,7 @@ class Trainer:
         self.folder = folder
         self.device = device
         self.env = make_env(config)
-        settings = config.train
-        self.loader = CropLoader(
-            images,
-            settings.batch_size,
-            settings.crop_size,
-            settings.seed,
-            flip=settings.flip,
-            rotate_probability=settings.rotate,
-            max_angle=(
-                self.env.task.max_angle if settings.max_angle is None else settings.max_angle
-            ),
-            workers=settings.workers,
-        )
+        self.loader = make_loader(config, self.env.task, images)
         self.loader.check()
         held_out, task = config.data.validation, self.env.task
         self.validation = self._validation_batch(
@@ -224,6 +213,21 @@ class Trainer:
             )
         self.episodes_done = record["episode"]
         return record
+
+
+def make_loader(config: Config, task: Task, images: ImageSet) -> CropLoader:
+    """Build the source of mini-batches that ``config`` asks for."""
+    settings = config.train
+    return CropLoader(
+        images,
+        settings.batch_size,
+        settings.crop_size,
+        settings.seed,
+        flip=settings.flip,
+        rotate_probability=settings.rotate,
+        max_angle=task.max_angle if settings.max_angle is None else settings.max_angle,
+        workers=settings.workers,
+    )
 
 
 def training_settings(config: Config) -> dict[str, Any]:

@@ -1,22 +1,19 @@
-"""Weight files: the published npz and caffemodel layouts, read strictly and without pickle.
+"""Weight files in the published npz layout, read strictly and without pickle.
 
 The parameter paths of :class:`~pixelrl_chainer.models.fcn.PixelFCN` are the keys of the authors'
-files, so their files load here and ours load there. Everything that renames or drops arrays is in
-this module.
+files, so their files load here and ours load there.
 """
 
 from __future__ import annotations
 
-import textwrap
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from . import paper
-from ._compat import caffe_net
 from .backend import to_numpy
 from .errors import WeightsError, reason
 from .files import declared_members, replace_atomically
@@ -26,25 +23,6 @@ Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 MAX_BYTES = 64 * 2**20
 """Largest unpacked size that is read; the published networks have 2 MB."""
-
-IRCNN_LAYERS = {
-    "layer1": ("conv1",),
-    "layer3": ("diconv2/diconv",),
-    "layer6": ("diconv3/diconv",),
-    "layer9": ("diconv4/diconv",),
-    "layer12": ("diconv5_pi/diconv", "diconv5_V/diconv"),
-    "layer15": ("diconv6_pi/diconv", "diconv6_V/diconv"),
-    "layer18": ("conv7_V",),
-}
-"""Published mapping from layers of the IRCNN denoiser to our links."""
-
-
-class Initialised(NamedTuple):
-    """Keys of a network by what :func:`initialise` did: copied, left as drawn, not used."""
-
-    copied: tuple[str, ...]
-    fresh: tuple[str, ...]
-    unused: tuple[str, ...]
 
 
 def unpack(path: Path) -> dict[str, np.ndarray[Any, Any]]:
@@ -88,10 +66,11 @@ def read_npz(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     WeightsError
         As :func:`unpack`, or if something in the file is not a finite array of floats.
     """
-    return _finite_floats(unpack(path), path)
+    return finite_floats(unpack(path), path)
 
 
-def _finite_floats(arrays: Arrays, path: Path) -> dict[str, np.ndarray[Any, Any]]:
+def finite_floats(arrays: Arrays, path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """Convert arrays to float32; WeightsError if one does not hold finite floats."""
     converted = {}
     for key, array in arrays.items():
         # NumPy returns the bytes of a packed file that is not an array.
@@ -103,33 +82,6 @@ def _finite_floats(arrays: Arrays, path: Path) -> dict[str, np.ndarray[Any, Any]
         if not np.isfinite(converted[key]).all():
             raise WeightsError(f"{path}: {key!r} holds NaN or infinity; these weights are unusable")
     return converted
-
-
-def read_caffemodel(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """Read an IRCNN caffemodel as arrays of our network (published initial weights).
-
-    Raises
-    ------
-    WeightsError
-        If the file is missing or damaged, or a layer is missing.
-    """
-    layers = {layer.name: layer.blobs for layer in caffe_net(path).layer if layer.blobs}
-    arrays = {}
-    for layer, links in IRCNN_LAYERS.items():
-        try:
-            W, b = (
-                np.array(blob.data, dtype=np.float32).reshape(tuple(blob.shape.dim))
-                for blob in layers[layer]
-            )
-        except (KeyError, ValueError) as error:
-            found = textwrap.shorten(", ".join(map(repr, layers)) or "none", 200)
-            raise WeightsError(
-                f"{path}: layer {layer!r} with weights and bias expected, found layers {found} "
-                f"({reason(error)}); only the IRCNN denoisers can be read"
-            ) from error
-        for link in links:
-            arrays[f"{link}/W"], arrays[f"{link}/b"] = W, b
-    return _finite_floats(arrays, path)
 
 
 def infer_config(arrays: Arrays, path: Path) -> ModelConfig:
@@ -211,15 +163,15 @@ def assign(model: PixelFCN, arrays: Arrays, path: Path) -> None:
     ):
         if keys:
             raise WeightsError(
-                f"{path}: array {min(keys)!r} {problem} ({len(parameters)} arrays expected of "
-                f"variant {model.config.variant}, {len(arrays)} found)"
+                f"{path}: array {min(keys)!r} {problem} ({len(parameters)} arrays expected, "
+                f"{len(arrays)} found)"
             )
     for key, parameter in parameters.items():
         if arrays[key].shape != parameter.shape:
             raise WeightsError(
                 f"{path}: {key} should have shape {parameter.shape}, found {arrays[key].shape}"
             )
-    _copy(model, arrays)
+    copy_arrays(model, arrays)
 
 
 def network_arrays(model: PixelFCN) -> dict[str, np.ndarray[Any, Any]]:
@@ -227,45 +179,11 @@ def network_arrays(model: PixelFCN) -> dict[str, np.ndarray[Any, Any]]:
     return {name[1:]: to_numpy(parameter.array) for name, parameter in model.namedparams()}
 
 
-def _copy(model: PixelFCN, arrays: Arrays) -> None:
+def copy_arrays(model: PixelFCN, arrays: Arrays) -> None:
+    """Copy those ``arrays`` that are parameters of ``model``."""
     for name, parameter in model.namedparams():
         if name[1:] in arrays:
             parameter.array[...] = parameter.xp.asarray(arrays[name[1:]])
-
-
-def initialise(model: PixelFCN, path: Path) -> Initialised:
-    """Start ``model`` from an earlier network: caffemodel, npz or checkpoint of any variant.
-
-    Arrays of the same key are copied; the others keep the values they were drawn with. So a network
-    with reward map convolution continues a convGRU one, which continues IRCNN (the paper's stepwise
-    training).
-
-    Raises
-    ------
-    WeightsError
-        If the file cannot be read, shares nothing with the network, or a shape differs.
-    """
-    if path.suffix == ".caffemodel":
-        arrays = read_caffemodel(path)
-    else:
-        path = network_file(path)
-        arrays = read_npz(path)
-    parameters = network_arrays(model)
-    copied = sorted(parameters.keys() & arrays.keys())
-    if "conv1/W" not in copied:
-        raise WeightsError(f"{path}: no array conv1/W found: not a PixelRL network")
-    for key in copied:
-        if arrays[key].shape != parameters[key].shape:
-            raise WeightsError(
-                f"{path}: {key} should have shape {parameters[key].shape} to start this network, "
-                f"found {arrays[key].shape}"
-            )
-    _copy(model, arrays)
-    return Initialised(
-        tuple(copied),
-        tuple(sorted(parameters.keys() - arrays.keys())),
-        tuple(sorted(arrays.keys() - parameters.keys())),
-    )
 
 
 def save_network(arrays: Arrays, path: Path) -> None:
