@@ -14,9 +14,9 @@ from pixelrl_chainer import shipped
 from pixelrl_chainer.backend import Array
 from pixelrl_chainer.config import build
 from pixelrl_chainer.datasets import open_dataset
-from pixelrl_chainer.env import level_of, make_env
+from pixelrl_chainer.env import make_env
 from pixelrl_chainer.errors import ConfigError
-from pixelrl_chainer.evaluate import corrupted_images
+from pixelrl_chainer.evaluate import starts
 from pixelrl_chainer.imagesets import ImageSet
 from pixelrl_chainer.metrics import psnr
 from pixelrl_chainer.results import run_evaluation
@@ -48,10 +48,9 @@ def test_each_has_a_card_and_is_a_network_of_its_name(name: str) -> None:
 
 def test_the_word_stands_for_the_file_of_task_and_level() -> None:
     config = build(changes={"task.level": 25, "network.variant": "plain"})
-    found = shipped.resolve(Path("pretrained"), config)
-    assert found == shipped.FOLDER / f"{SIGMA_25}.npz"
-    assert shipped.resolve(Path("other.npz"), config) == Path("other.npz")
-    assert shipped.resolve(None, config) is None
+    found = shipped.choose(Path("pretrained"), config)
+    assert found == (shipped.FOLDER / f"{SIGMA_25}.npz", "shipped")
+    assert shipped.choose(Path("other.npz"), config) == (Path("other.npz"), "given")
 
 
 @pytest.mark.parametrize(
@@ -66,15 +65,14 @@ def test_a_level_without_one_lists_those_that_there_are(
     changes: dict[str, Any], variant: str | None
 ) -> None:
     with pytest.raises(ConfigError, match=f"no pretrained network for .*{SIGMA_25}"):
-        shipped.resolve(shipped.KEYWORD, build(changes=changes), variant)
+        shipped.choose(shipped.KEYWORD, build(changes=changes), variant)
 
 
 def best_single_filter(config: Config, images: ImageSet, count: int) -> float:
     """Highest mean PSNR of any one action at every pixel, repeated one to five times."""
     env = make_env(config)
     scores: dict[tuple[str, int], list[float]] = {}
-    pairs = corrupted_images(env, images, level_of(config, env.task), 0, "official", count)
-    for clean, corrupted in pairs:
+    for corrupted, clean in starts(env.task, images, 0, "official", count):
         for action in env.actions.actions:
             state: Array = corrupted
             for repeats in range(1, env.steps + 1):
