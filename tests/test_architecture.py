@@ -25,7 +25,15 @@ MODULES = {
 
 IMAGE_SIDE = {
     *("filters", "actions", "env", "tasks", "metrics", "degradations", "rewards", "images"),
-    *("datasets", "batches", "kernels.median", "kernels.borders", "kernels.operations"),
+    *(
+        "task",
+        "imagesets",
+        "datasets",
+        "batches",
+        "kernels.median",
+        "kernels.borders",
+        "kernels.operations",
+    ),
     *("kernels.actions_cpu", "kernels.actions_gpu", "kernels.patches"),
 }
 """What happens to images: knows no network."""

@@ -10,6 +10,7 @@ from pixelrl_chainer.models.fcn import VARIANTS
 
 TABLES = {
     "Table II": (paper.TABLE_II, paper.SIGMAS),
+    "Table IV": (paper.TABLE_IV, paper.PEAKS),
     "Table V": (paper.TABLE_V, paper.SALT_AND_PEPPER_DENSITIES),
 }
 
