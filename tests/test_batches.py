@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import small
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -272,7 +273,7 @@ def test_pairs_are_cut_alike(tmp_path: Path) -> None:
     gray = small.photographs(tmp_path)
 
     def read(path: Path) -> np.ndarray:
-        image = small.cv2.imread(str(path), small.cv2.IMREAD_GRAYSCALE)
+        image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
         return np.dstack([image, 255 - image])
 
     images = ImageSet(sorted(gray.iterdir()), read=read, paired=True)
