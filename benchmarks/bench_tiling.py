@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import platform
 import sys
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any

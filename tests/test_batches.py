@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import small
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -251,3 +252,33 @@ def test_paper_batch_of_bsd68(shared: Path) -> None:
     # Natural photographs: neither black nor white on average, and not all alike.
     assert 0.2 < batch.mean() < 0.7
     assert batch.std(axis=(1, 2, 3)).mean() > 0.05
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("angle", [0.0, 7.3, -45.0])
+@pytest.mark.parametrize("flip", [False, True])
+def test_channels_are_turned_as_single_planes(channels: int, angle: float, flip: bool) -> None:
+    """A pair stays aligned, and its result does not depend on how many channels go together."""
+    image = small.texture(1, 33, 40, channels=6)[..., :channels]
+    turned = flip_and_rotate(image, flip, angle)
+    assert turned.shape == image.shape
+    assert turned.dtype == np.uint8
+    for channel in range(channels):
+        plane = np.ascontiguousarray(image[..., channel])
+        np.testing.assert_array_equal(turned[..., channel], flip_and_rotate(plane, flip, angle))
+
+
+def test_pairs_are_cut_alike(tmp_path: Path) -> None:
+    """Crops of a stack whose target is the inverted input stay inverted, black corners aside."""
+    gray = small.photographs(tmp_path)
+
+    def read(path: Path) -> np.ndarray:
+        image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        return np.dstack([image, 255 - image])
+
+    images = ImageSet(sorted(gray.iterdir()), read=read, paired=True)
+    batch = CropLoader(images, 3, 12, seed=0, rotate_probability=0).batch(1)
+    assert batch.shape == (3, 2, 12, 12)
+    np.testing.assert_allclose(batch[:, 0] + batch[:, 1], 1, atol=1e-6)
+    single = CropLoader(open_dataset(gray, "train"), 3, 12, seed=0, rotate_probability=0).batch(1)
+    np.testing.assert_array_equal(batch[:, :1], single)

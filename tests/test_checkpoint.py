@@ -44,8 +44,8 @@ class Run:
                 parameter.grad = rng.normal(size=parameter.shape).astype(np.float32)
             self.optimizer.update()
 
-    def save(self, episode: int, psnr: float = 20.0) -> None:
-        self.store.save(self.model, self.optimizer, episode, psnr)
+    def save(self, episode: int, score: float = 20.0) -> None:
+        self.store.save(self.model, self.optimizer, episode, score)
 
     def resume(self) -> int:
         return self.store.resume(self.model, self.optimizer)
@@ -98,15 +98,15 @@ def test_a_checkpoint_is_a_weight_file(tmp_path: Path) -> None:
         network_arrays(load_network(run.store.path(1), "convgru-rmc")), network_arrays(run.model)
     )
     state = json.loads((tmp_path / "000001" / "state.json").read_text())
-    assert state == {"episode": 1, "psnr": 20.0, **IDENTITY}
+    assert state == {"episode": 1, "score": 20.0, **IDENTITY}
 
 
 def test_best_and_last_are_kept(tmp_path: Path) -> None:
     run = Run(tmp_path, "plain")
     kept = {}
-    for episode, psnr in ((2, 20.0), (4, 22.0), (6, 21.0), (8, 22.0), (10, 23.0), (12, 1.0)):
+    for episode, score in ((2, 20.0), (4, 22.0), (6, 21.0), (8, 22.0), (10, 23.0), (12, 1.0)):
         run.train(episode - 2, episode)
-        run.save(episode, psnr)
+        run.save(episode, score)
         kept[episode] = names(tmp_path)
         assert run.store.last() == tmp_path / f"{episode:06d}"
     assert kept == {
@@ -121,23 +121,23 @@ def test_best_and_last_are_kept(tmp_path: Path) -> None:
     assert Run(tmp_path, "plain").store.best() == Best(10, 23.0)
 
 
-@pytest.mark.parametrize("psnr", [float("nan"), float("-inf")])
-def test_a_checkpoint_without_a_score_is_never_the_best(psnr: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("score", [float("nan"), float("-inf")])
+def test_a_checkpoint_without_a_score_is_never_the_best(score: float, tmp_path: Path) -> None:
     run = Run(tmp_path, "plain")
     run.train(0, 1)
-    run.save(1, psnr)
+    run.save(1, score)
     assert run.store.best() == Best(1, float("-inf"))
     run.save(2, 3.0)
-    run.save(3, psnr)
+    run.save(3, score)
     assert run.store.best() == Best(2, 3.0)
     assert names(tmp_path) == ["000002", "000003"]
 
 
 def test_the_newest_is_resumed_not_the_best(tmp_path: Path) -> None:
     run = Run(tmp_path, "plain")
-    for episode, psnr in ((999_999, 30.0), (1_000_000, 20.0)):
+    for episode, score in ((999_999, 30.0), (1_000_000, 20.0)):
         run.train(0, 1)
-        run.save(episode, psnr)
+        run.save(episode, score)
     assert names(tmp_path) == ["1000000", "999999"]
     assert Run(tmp_path, "plain").resume() == 1_000_000
 
@@ -326,8 +326,8 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
     "null as state": lambda folder: (folder / "state.json").write_text("null"),
     "no episode": lambda folder: edit(folder / "state.json", episode="drop"),
     "episode that is no number": lambda folder: edit(folder / "state.json", episode="x"),
-    "no score": lambda folder: edit(folder / "state.json", psnr="drop"),
-    "score that is no number": lambda folder: edit(folder / "state.json", psnr=[]),
+    "no score": lambda folder: edit(folder / "state.json", score="drop"),
+    "score that is no number": lambda folder: edit(folder / "state.json", score=[]),
     "no model": lambda folder: (folder / "model.npz").unlink(),
     "half a model": lambda folder: truncate(folder / "model.npz"),
     "flipped bit in the model": lambda folder: flip(folder / "model.npz"),

@@ -138,7 +138,7 @@ MISTAKES = [
     (["--device", "gpu:99"], "'gpu:99' asked for"),
     (["--sigma", "-1"], "task.level = -1.0: expected a value at least 0"),
     (["--sigma", "nan"], "task.level = nan"),
-    (["--task", "denoise-saltpepper", "--level", "2"], "a density of at most 1"),
+    (["--task", "denoise-saltpepper", "--level", "2"], "a density from 0 to 1"),
 ]
 
 
@@ -147,7 +147,9 @@ MISTAKES = [
     [
         *MISTAKES,
         (["--agent", "nobody"], "unknown agent 'nobody': expected one of network, random, none"),
-        (["--agent", "network"], "no weights given"),
+        (["--sigma", "7"], "no weights for denoise-gaussian, sigma7: none trained below runs and"),
+        (["--agent", "network", "--sigma", "7"], "or see what chance reaches with --agent random"),
+        (["--weights", "pretrained", "--sigma", "7"], "no pretrained network for denoise-gaussian"),
         (["--weights", "missing.npz"], "missing.npz: expected a weight file, found none"),
         (["--limit", "0"], "eval.limit = 0: expected a value at least 1"),
         (["--seed", "-1"], "eval.seeds = [-1]: expected one or more from 0"),
@@ -167,7 +169,8 @@ def test_mistakes_in_eval(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     images = [] if "--data" in arguments else ["--data", data]
-    agent = [] if {"--agent", "--weights"} & set(arguments) else ["--agent", "none"]
+    needs_none = {"--agent", "--weights"} & set(arguments) or arguments == ["--sigma", "7"]
+    agent = [] if needs_none else ["--agent", "none"]
     assert message in error_line(program("eval", *images, *agent, *arguments))
 
 
@@ -259,10 +262,40 @@ def test_eval_text_and_files(program: Program, data: Path, tmp_path: Path) -> No
     assert [row["seed"] for row in result["images"]] == [0, 0, 1, 1, 2, 2]
     assert result["config"]["eval"]["seeds"] == [0, 1, 2]
     assert f"| random agents | {result['psnr']['mean']:.3f} ± {result['psnr']['std']:.3f}" in out
-    assert "denoise-gaussian, sigma 25, 2 images, 3 seed(s)" in out
+    assert f"denoise-gaussian, sigma 25, 2 images of {data}, 3 seed(s)" in out
     with (tmp_path / "b" / "r.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["psnr"]) for row in rows] == [row["psnr"] for row in result["images"]]
+
+
+def test_eval_finds_weights_by_itself(
+    program: Program, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest finished run, else the shipped network; the output says which."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ["eval", "--data", data, "--limit", 1, "--set", "task.steps=1"]
+    code, out, _ = program(*arguments)
+    assert code == 0
+    assert "| PixelRL +convGRU, shipped weights | " in out
+    assert re.search(r"Weights: .*denoise-gaussian-sigma25-convgru.npz \(shipped\)", out)
+    trained = ["train", "--train", data, "-o", "runs/mine", *small.assignments()]
+    assert program(*trained).code == 0
+    code, out, _ = program(*arguments)
+    assert "| PixelRL, plain | " in out
+    assert re.search(r"Weights: runs/mine/checkpoints/\d{6} \(run\)", out)
+
+
+def test_eval_color(program: Program, tmp_path: Path) -> None:
+    """Without the option colour images are read as gray ones."""
+    small.cv2.imwrite(str(tmp_path / "a.png"), small.texture(0, 20, 24, channels=3))
+    results = [
+        json.loads(
+            program("eval", "--agent", "none", "--data", tmp_path, "--json", "-", *option).out
+        )
+        for option in ([], ["--color"])
+    ]
+    assert [result["config"]["data"]["color"] for result in results] == [False, True]
+    assert results[0]["psnr"]["mean"] != results[1]["psnr"]["mean"]
 
 
 @pytest.mark.parametrize(
@@ -498,7 +531,7 @@ def test_apply_refuses_before_it_starts(
 ) -> None:
     out = tmp_path / "out"
     for arguments, message in (
-        ([album], "no weights given: expected --weights"),
+        ([album, "--sigma", 7], "no weights for denoise-gaussian, sigma7: none trained below"),
         ([album, "--weights", tmp_path / "none.npz"], "found none"),
         ([tmp_path / "no.png", "--weights", weights], "no.png: expected an image file"),
         ([album, "--weights", weights, "--set", "task.actions=denoise-basic"], "4 actions"),
@@ -559,7 +592,7 @@ def test_experiment(program: Program, data: Path, tmp_path: Path) -> None:
     ]
     code, out, err = program(*arguments)
     assert code == 0
-    folder = tmp_path / "runs" / "denoise-gaussian-sigma25-plain-quick"
+    folder = tmp_path / "runs" / "denoise-gaussian-sigma25-T3-plain-quick"
     for part in ("| input ", "| random agents ", "| PixelRL, plain ", f"{folder}: config.json"):
         assert part in out
     assert "training plain" in err
@@ -604,7 +637,7 @@ def test_interrupted_experiment(program: Program, data: Path, tmp_path: Path) ->
         stderr=subprocess.PIPE,
         text=True,
     )
-    log = tmp_path / "denoise-gaussian-sigma25-plain-quick" / "log.jsonl"
+    log = tmp_path / "denoise-gaussian-sigma25-T3-plain-quick" / "log.jsonl"
     while not log.exists():
         assert process.poll() is None
         time.sleep(0.01)

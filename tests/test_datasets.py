@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from pixelrl_chainer import datasets, sources
-from pixelrl_chainer.datasets import DATASETS, ImageSet, check_dataset, open_dataset
+from pixelrl_chainer.datasets import TEST_FILES, check_dataset, open_dataset, registered_files
 from pixelrl_chainer.errors import DataError
-from pixelrl_chainer.images import read_gray, write_image
+from pixelrl_chainer.images import read_gray, read_image, write_image
+from pixelrl_chainer.imagesets import ImageSet
 
 
 def make_images(folder: Path, *names: str, side: int = 8) -> list[Path]:
@@ -22,9 +23,9 @@ def make_images(folder: Path, *names: str, side: int = 8) -> list[Path]:
     return [folder / name for name in names]
 
 
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("name", TEST_FILES)
 def test_splits_are_disjoint_and_complete(name: str) -> None:
-    train, test = (DATASETS[name].files(split) for split in ("train", "test"))
+    train, test = (registered_files(name, split) for split in ("train", "test"))
     assert sorted([*train, *test]) == sorted(sources.checksums(name))
     stems = [{Path(file).stem for file in files} for files in (train, test)]
     assert not stems[0] & stems[1]
@@ -40,7 +41,8 @@ def test_bundled_photographs() -> None:
         for index in range(len(images)):
             image = images.load(index)
             assert image.dtype == np.float32
-            assert min(image.shape) >= 300
+            assert image.shape[0] == 1
+            assert min(image.shape[1:]) >= 300
             assert image.min() >= 0
             assert image.max() <= 1
             assert image.std() > 0.02
@@ -121,27 +123,55 @@ def test_check_of_own_folder_decodes_every_image(tmp_path: Path) -> None:
     assert (report.good, report.missing, report.wrong) == (2, (), (str(Path("test/c.png")),))
 
 
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files decoded so far."""
-    names: list[str] = []
+def test_images_are_decoded_once_within_the_memory_limit(tmp_path: Path) -> None:
+    decoded: list[str] = []
 
     def counted(path: Path) -> np.ndarray:
-        names.append(path.name)
+        decoded.append(path.name)
         return read_gray(path)
 
-    monkeypatch.setattr(datasets, "read_gray", counted)
-    return names
-
-
-def test_images_are_decoded_once_within_the_memory_limit(
-    tmp_path: Path, decoded: list[str]
-) -> None:
-    images = ImageSet(make_images(tmp_path, "a.png", "b.png", "c.png"), memory_limit=2 * 64)
+    paths = make_images(tmp_path, "a.png", "b.png", "c.png")
+    images = ImageSet(paths, memory_limit=2 * 64, read=counted)
     for _ in range(3):
         for index in range(3):
             images.load(index)
     assert sorted(decoded) == ["a.png", "b.png", "c.png", "c.png", "c.png"]
+
+
+def test_channels_come_first(tmp_path: Path) -> None:
+    """Gray, colour in the file's order and a stack of six planes, each (C, H, W) in [0, 1]."""
+    planes = np.random.default_rng(0).integers(0, 256, (5, 7, 6), dtype=np.uint8)
+    write_image(tmp_path / "gray.png", planes[..., 0])
+    write_image(tmp_path / "color.png", planes[..., :3])
+    paths = [tmp_path / "gray.png", tmp_path / "color.png"]
+    for images, expected in (
+        (ImageSet(paths[:1]), planes[..., :1]),
+        (ImageSet(paths[1:], read=read_image), planes[..., :3]),
+        (ImageSet(paths[:1], read=lambda path: planes.copy(), paired=True), planes),
+    ):
+        found = images.load(0)
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, np.moveaxis(expected, 2, 0) / np.float32(255))
+
+
+def test_colour_of_test_images_is_kept_when_asked(tmp_path: Path) -> None:
+    color = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    write_image(tmp_path / "a.png", color)
+    np.testing.assert_array_equal(open_dataset(tmp_path, color=True).load_8bit(0), color)
+    assert open_dataset(tmp_path).load(0).shape == (1, 5, 7)
+    assert open_dataset("bundled", "test", color=True).load(2).shape == (3, 400, 600)
+
+
+def test_several_sets_keep_their_readers(tmp_path: Path) -> None:
+    """Files of each are listed for provenance; pairs and single images do not mix."""
+    one, two = (make_images(tmp_path / name, f"{name}.png") for name in "ab")
+    inverted = ImageSet(two, read=lambda path: 255 - read_gray(path), files=[*two, *one])
+    both = datasets._join([ImageSet(one), inverted])
+    np.testing.assert_array_equal(both.load_8bit(0), read_gray(one[0]))
+    np.testing.assert_array_equal(both.load_8bit(1), 255 - read_gray(two[0]))
+    assert both.files == (*one, *two, *one)
+    with pytest.raises(DataError, match="single images and pairs cannot be one set"):
+        datasets._join([ImageSet(one), ImageSet(two, paired=True)])
 
 
 def test_shared_images_are_read_only_and_copies_are_not(tmp_path: Path) -> None:

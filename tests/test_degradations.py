@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelrl_chainer.degradations import gaussian_noise, salt_and_pepper
+from pixelrl_chainer.degradations import gaussian_noise, poisson_noise, salt_and_pepper
 
 SIDE = 200
 N = 4 * SIDE * SIDE
@@ -49,6 +51,49 @@ def test_gaussian_is_the_published_noise() -> None:
         np.testing.assert_array_equal(noisy, expected)
 
 
+@pytest.mark.parametrize("peak", [120.0, 30.0, 10.0, 0.5])
+@pytest.mark.parametrize("value", [0.02, 0.3, 1.0])
+def test_poisson_statistics(peak: float, value: float) -> None:
+    """Mean x, variance x / peak and the probability of each count, within five standard errors."""
+    clean = np.full((4, 1, SIDE, SIDE), value, np.float32)
+    noisy = poisson_noise(clean, np.random.default_rng(1), peak)
+    assert noisy.dtype == np.float32
+    assert noisy.shape == clean.shape
+    counts = np.rint(noisy * peak).astype(int)
+    np.testing.assert_array_equal(noisy, (counts / peak).astype(np.float32))
+    mean = peak * float(np.float32(value))
+    assert abs(counts.mean() - mean) < 5 * np.sqrt(mean / N)
+    # The fourth central moment is 3 m^2 + m, so the sample variance has variance (2 m^2 + m) / N.
+    assert abs(counts.var() - mean) < 5 * np.sqrt((2 * mean**2 + mean) / N)
+    for count in range(int(mean) + 3):
+        share = math.exp(count * math.log(mean) - mean - math.lgamma(count + 1))
+        tolerance = 5 * np.sqrt(share * (1 - share) / N) + 5 / N
+        assert abs((counts == count).mean() - share) < tolerance
+
+
+def test_poisson_pixels_are_independent() -> None:
+    clean = np.full((4, 1, SIDE, SIDE), 0.5, np.float32)
+    noise = (poisson_noise(clean, np.random.default_rng(1), 30.0) - clean).astype(float)
+    for axis in (0, 2, 3):
+        correlation = np.corrcoef(noise.ravel(), np.roll(noise, 1, axis).ravel())[0, 1]
+        assert abs(correlation) < 5 / np.sqrt(N)
+
+
+def test_poisson_of_black_and_beyond_white() -> None:
+    assert not poisson_noise(np.zeros((1, 1, 9, 9), np.float32), np.random.default_rng(0), 10).any()
+    white = np.ones((1, 1, 50, 50), np.float32)
+    assert poisson_noise(white, np.random.default_rng(0), 10.0).max() > 1.2, "not clipped"
+
+
+def test_poisson_is_that_of_numpy() -> None:
+    """``numpy.random.poisson(x * peak) / peak`` after ``numpy.random.seed``, as measured."""
+    clean = np.random.default_rng(5).random((1, 1, 6, 8), np.float32)
+    np.random.seed(3)
+    expected = (np.random.poisson(clean * np.float64(30)) / 30).astype(np.float32)
+    noisy = poisson_noise(clean, np.random.RandomState(3), 30.0)
+    np.testing.assert_array_equal(noisy, expected)
+
+
 def test_no_noise_at_level_zero() -> None:
     clean = clean_images()
     rng = np.random.default_rng(0)
@@ -88,7 +133,7 @@ def test_salt_and_pepper_is_the_published_noise() -> None:
     )
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from([gaussian_noise, salt_and_pepper]))
+@given(st.integers(0, 2**32 - 1), st.sampled_from([gaussian_noise, poisson_noise, salt_and_pepper]))
 def test_seeds(seed: int, degrade: object) -> None:
     clean = np.full((1, 1, 16, 16), 0.5, np.float32)
     once, again, other = (

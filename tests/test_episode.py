@@ -14,6 +14,7 @@ import small
 
 from pixelrl_chainer.backend import CPU, Device, Uploader, read_later
 from pixelrl_chainer.datasets import open_dataset
+from pixelrl_chainer.degradations import gaussian_noise
 from pixelrl_chainer.episode import EpisodeRunner, run_episode
 from pixelrl_chainer.imagesets import ImageSet
 from pixelrl_chainer.rng import DrawnUniforms, stream
@@ -33,9 +34,11 @@ def test_a_batch_is_what_the_streams_say(images: ImageSet, tmp_path: Path) -> No
     """Uniform numbers drawn all at once are those a generator gives step by step."""
     made = runner(images, tmp_path, train__seed=5)
     batch = made.prepare(3)
-    np.testing.assert_array_equal(batch.clean, made.loader.batch(3))
-    noise = made.env.task.degrade(batch.clean, stream(5, "corruption", 3), 25.0)
-    np.testing.assert_array_equal(batch.corrupted, noise)
+    np.testing.assert_array_equal(batch.target, made.loader.batch(3))
+    noise = gaussian_noise(batch.target, stream(5, "corruption", 3), 25.0)
+    np.testing.assert_array_equal(batch.images, noise)
+    error = np.mean((batch.images - batch.target) ** 2)
+    assert batch.score == pytest.approx(-10 * np.log10(error), abs=1e-4)  # dB, float32
     rng = stream(5, "policy", 3)
     assert batch.uniforms.shape == (3, 2, 1, 16, 16)
     for uniforms in batch.uniforms:
@@ -51,7 +54,7 @@ def test_drawn_numbers_train_like_a_generator(images: ImageSet, tmp_path: Path) 
             made.start(0, batch)()
         else:
             made.agent.rng = stream(0, "policy", 0)
-            run_episode(made.env, made.agent, batch.corrupted, batch.clean)
+            run_episode(made.env, made.agent, batch.images, batch.target)
         weights.append([parameter.array for parameter in made.agent.model.params()])
     for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)

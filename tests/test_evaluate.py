@@ -15,31 +15,34 @@ import small
 from pixelrl_chainer.agent import PixelwiseA2C
 from pixelrl_chainer.backend import CPU
 from pixelrl_chainer.config import build, override
-from pixelrl_chainer.datasets import open_dataset
+from pixelrl_chainer.datasets import DATASETS, open_dataset
 from pixelrl_chainer.degradations import gaussian_noise
 from pixelrl_chainer.env import PixelEnv, make_env
 from pixelrl_chainer.errors import ConfigError, WeightsError
 from pixelrl_chainer.evaluate import (
     RandomAgents,
     augmented_rollout,
-    corrupted_images,
     evaluate,
     rollout,
+    starts,
     summarise,
 )
-from pixelrl_chainer.images import list_images
+from pixelrl_chainer.images import list_images, write_image
 from pixelrl_chainer.imagesets import ImageSet
-from pixelrl_chainer.metrics import psnr, ssim
+from pixelrl_chainer.metrics import Metric, psnr, ssim
 from pixelrl_chainer.results import (
+    describe_data,
     fingerprint,
+    is_reference,
     load_policy,
     not_comparable,
+    published,
     run_evaluation,
     versions,
 )
 from pixelrl_chainer.rng import stream
 from pixelrl_chainer.settings import EvalConfig, LossConfig
-from pixelrl_chainer.tasks import TASKS
+from pixelrl_chainer.tasks import TASKS, make_task
 from pixelrl_chainer.weights import load_network
 
 OFFICIAL = "weights/official/denoise_with_convGRU_and_RMC/model/pretrained_25.npz"
@@ -193,23 +196,21 @@ def test_random_agents_draw_every_action_equally_often() -> None:
 
 def test_official_noise_runs_through_the_images(env: PixelEnv, images: ImageSet) -> None:
     np.random.seed(3)
-    for index, (clean, corrupted) in enumerate(
-        corrupted_images(env, images, 25.0, 3, "official", 3)
-    ):
-        np.testing.assert_array_equal(clean[0, 0], images.load(index))
+    for index, (corrupted, clean) in enumerate(starts(env.task, images, 3, "official", 3)):
+        np.testing.assert_array_equal(clean[0], images.load(index))
         noise = np.random.normal(0, 25.0, clean.shape).astype(np.float32) / 255
         np.testing.assert_array_equal(corrupted, clean + noise)
 
 
 def test_kair_noise_begins_anew_for_each_image(env: PixelEnv, images: ImageSet) -> None:
-    for clean, corrupted in corrupted_images(env, images, 25.0, 3, "kair", 3):
+    for corrupted, clean in starts(env.task, images, 3, "kair", 3):
         expected = gaussian_noise(clean, np.random.RandomState(3), 25.0)
         np.testing.assert_array_equal(corrupted, expected)
 
 
 def test_corruption_leaves_the_images_alone(env: PixelEnv, images: ImageSet) -> None:
     before = [images.load(index) for index in range(2)]
-    list(corrupted_images(env, images, 25.0, 0, "official", 2))
+    list(starts(env.task, images, 0, "official", 2))
     for index in range(2):
         np.testing.assert_array_equal(images.load(index), before[index])
 
@@ -222,10 +223,10 @@ def scores(result: dict[str, Any], seed: int | None = None) -> dict[str, float]:
 def test_evaluate(env: PixelEnv, images: ImageSet, protocol: str) -> None:
     """Every figure is that of the roll-out on the corrupted image."""
     config = EvalConfig(seeds=(4,), protocol=protocol)
-    result = evaluate(LocalAgents(), env, images, config, 15.0)
+    result = evaluate(LocalAgents(), env, images, config)
     assert [row["name"] for row in result["images"]] == ["photo0", "photo1", "photo2", "photo3"]
-    pairs = list(corrupted_images(env, images, 15.0, 4, protocol, 4))
-    for row, (clean, corrupted) in zip(result["images"], pairs, strict=True):
+    pairs = list(starts(env.task, images, 4, protocol, 4))
+    for row, (corrupted, clean) in zip(result["images"], pairs, strict=True):
         output = rollout(LocalAgents(), env, corrupted).output
         assert row["psnr"] == psnr(output[0], clean[0])
         assert row["ssim"] == ssim(output[0], clean[0])
@@ -238,9 +239,9 @@ def test_evaluate(env: PixelEnv, images: ImageSet, protocol: str) -> None:
 
 def test_evaluate_several_seeds(env: PixelEnv, images: ImageSet) -> None:
     agents = RandomAgents(9, np.random.default_rng(99))
-    together = evaluate(agents, env, images, EvalConfig(seeds=(0, 5)), 25.0)
+    together = evaluate(agents, env, images, EvalConfig(seeds=(0, 5)))
     for seed in (0, 5):
-        alone = evaluate(agents, env, images, EvalConfig(seeds=(seed,)), 25.0)
+        alone = evaluate(agents, env, images, EvalConfig(seeds=(seed,)))
         assert scores(together, seed) == scores(alone)
     assert scores(together, 0) != scores(together, 5)
     assert len(together["images"]) == 8
@@ -257,7 +258,7 @@ def test_evaluate_gives_each_image_and_seed_its_own_stream(env: PixelEnv, images
             return super().act(obs)
 
     env.steps = 1
-    evaluate(Drawing(), env, images, EvalConfig(seeds=(0, 5), limit=2), 25.0)
+    evaluate(Drawing(), env, images, EvalConfig(seeds=(0, 5), limit=2))
     expected = [stream(seed, "eval", index).random() for seed in (0, 5) for index in (0, 1)]
     assert drawn == expected
 
@@ -266,18 +267,16 @@ def test_evaluate_limit_takes_the_first(env: PixelEnv, images: ImageSet) -> None
     """And an image's score does not depend on how many follow."""
     calls: list[None] = []
     agents = RandomAgents(9, np.random.default_rng(0))
-    every = evaluate(agents, env, images, EvalConfig(), 25.0)
-    first = evaluate(
-        agents, env, images, EvalConfig(limit=2), 25.0, advance=lambda: calls.append(None)
-    )
+    every = evaluate(agents, env, images, EvalConfig())
+    first = evaluate(agents, env, images, EvalConfig(limit=2), advance=lambda: calls.append(None))
     assert len(calls) == len(first["images"]) == 2
     assert scores(first).items() <= scores(every).items()
-    assert len(evaluate(None, env, images, EvalConfig(limit=99), 25.0)["images"]) == 4
+    assert len(evaluate(None, env, images, EvalConfig(limit=99))["images"]) == 4
 
 
 def test_evaluate_augmented(env: PixelEnv, images: ImageSet) -> None:
-    result = evaluate(LocalAgents(), env, images, EvalConfig(augment=True, limit=1), 25.0)
-    ((clean, corrupted),) = corrupted_images(env, images, 25.0, 0, "official", 1)
+    result = evaluate(LocalAgents(), env, images, EvalConfig(augment=True, limit=1))
+    ((corrupted, clean),) = starts(env.task, images, 0, "official", 1)
     expected = psnr(augmented_rollout(LocalAgents(), env, corrupted)[0], clean[0])
     assert result["images"][0]["psnr"] == expected
 
@@ -313,7 +312,7 @@ def test_run_evaluation_says_where_the_figures_come_from(tmp_path: Path, images:
         "convgru",
     )
     assert result["level"] == {"sigma": 15.0}
-    assert result["published_psnr"] == 31.26
+    assert result["published"] == {"psnr": 31.26, "ssim": None}
     assert result["weights"] == str(weights)
     assert result["weights_sha256"] == fingerprint(weights)
     assert result["config"] == override(config, {"network.variant": "convgru"}).to_dict()
@@ -334,7 +333,7 @@ def test_augmented_rows_have_their_own_published_number(images: ImageSet) -> Non
     config = build(changes={"eval.augment": True, "eval.limit": 1})
     result = run_evaluation(config, "none", None, images)
     assert result["row"] == "none+aug"
-    assert result["published_psnr"] is None
+    assert result["published"]["psnr"] is None
 
 
 def test_run_evaluation_refuses(tmp_path: Path, images: ImageSet) -> None:
@@ -357,8 +356,13 @@ def test_run_evaluation_refuses(tmp_path: Path, images: ImageSet) -> None:
 
 
 def test_what_is_comparable(bsd68: ImageSet) -> None:
-    assert not_comparable(build(), bsd68) == []
-    assert not_comparable(build(changes={"eval.limit": 68}), bsd68) == []
+    for changes in ({}, {"eval.limit": 68}, {"task.actions": "denoise-basic"}):
+        assert reasons(bsd68, changes) == []
+
+
+def reasons(images: ImageSet, changes: dict[str, Any]) -> list[str]:
+    config = build(changes=changes)
+    return not_comparable(config, make_task(config), images)
 
 
 @pytest.mark.parametrize(
@@ -367,21 +371,142 @@ def test_what_is_comparable(bsd68: ImageSet) -> None:
         ({"eval.limit": 3}, "only the first 3 of the 68 images"),
         ({"eval.protocol": "kair"}, "noise protocol kair"),
         ({"eval.policy": "sample"}, "sampled instead of most probable actions"),
-        ({"task.steps": 5}, "5 steps"),
-        ({"task.actions": "denoise-basic"}, "action set denoise-basic"),
+        ({"task.steps": 4}, "4 steps"),
     ],
 )
 def test_what_is_not_comparable(bsd68: ImageSet, changes: dict[str, Any], reason: str) -> None:
-    assert not_comparable(build(changes=changes), bsd68) == [reason]
+    assert reasons(bsd68, changes) == [reason]
 
 
 def test_other_images_of_the_same_names_are_not_comparable(shared: Path, bsd68: ImageSet) -> None:
     text = open_dataset(shared / "data/bsd68/test_text", "test")
     assert text.names == bsd68.names
-    reason = "68 images other than the 68 of the authors' BSD68"
-    assert not_comparable(build(), text) == [reason]
-    assert not_comparable(build(), ImageSet(bsd68.paths[::-1])) == [reason]
-    assert not_comparable(build(), ImageSet(bsd68.paths[:5])) == [reason.replace("68", "5", 1)]
+    for images in (text, ImageSet(bsd68.paths[::-1]), ImageSet(bsd68.paths[:5])):
+        assert not is_reference(images, "bsd68")
+        assert reasons(images, {}) == [f"{len(images)} images other than those of bsd68"]
+    assert is_reference(bsd68, "bsd68")
+    assert not is_reference(bsd68, "bundled")
+
+
+def test_departures_of_a_task_are_reasons(bsd68: ImageSet) -> None:
+    task = replace(TASKS["denoise-gaussian"], departures=("another rule",))
+    assert not_comparable(build(), task, bsd68) == ["another rule"]
+
+
+def test_steps_that_are_the_level_are_comparable(bsd68: ImageSet) -> None:
+    task = replace(TASKS["denoise-gaussian"], steps=10, level_name="steps", level=10)
+    assert not_comparable(build(), task, bsd68) == []
+
+
+def test_reference_without_checksums(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A set whose files are not registered is known by its place on this machine."""
+    folder = small.photographs(tmp_path / "own")
+    entry = replace(
+        DATASETS["bundled"],
+        find=lambda: folder,
+        open=lambda root, split, color: open_dataset(root, split),
+    )
+    monkeypatch.setitem(DATASETS, "own", entry)
+    assert is_reference(open_dataset("own", "test"), "own")
+    copied = open_dataset(small.photographs(tmp_path / "other"), "test")
+    assert not is_reference(copied, "own")
+    monkeypatch.setitem(DATASETS, "own", replace(entry, find=lambda: None))
+    assert not is_reference(open_dataset(folder, "test"), "own")
+    assert not is_reference(copied, "unknown")
+
+
+def test_action_sets_of_table_iii_have_published_numbers(images: ImageSet) -> None:
+    for actions, expected in (
+        ("denoise-basic", 27.60),
+        ("denoise-bilateral", 27.81),
+        ("denoise-pixel", 28.25),
+        ("denoise", 28.83),
+        (None, 28.83),
+    ):
+        config = build(changes={"task.actions": actions})
+        assert published(config, make_task(config), "convgru")["psnr"] == expected
+    config = build(changes={"task.actions": "denoise-basic", "eval.limit": 1})
+    assert run_evaluation(config, "random", None, images)["published"]["psnr"] is None
+
+
+def test_what_the_data_were(tmp_path: Path) -> None:
+    assert describe_data(build(changes={"data.test": ["Bundled"]})) == {
+        "sets": ["Bundled"],
+        "substitute": True,
+    }
+    own = build(changes={"data.test": [str(tmp_path)]})
+    assert describe_data(own) == {"sets": [str(tmp_path)], "substitute": False}
+
+
+def test_colour_is_three_gray_images(tmp_path: Path) -> None:
+    """Every channel on its own: as the three gray images with the same noise."""
+    color = small.texture(0, 20, 24, channels=3)
+    write_image(tmp_path / "a.png", color)
+    images = open_dataset(tmp_path, "test", color=True)
+    env = make_env(build())
+    ((start, target),) = starts(env.task, images, 0, "official", 1)
+    noisy = gaussian_noise(images.load(0)[None], np.random.RandomState(0), 25.0)
+    outputs = [
+        rollout(LocalAgents(), env, noisy[:, channel : channel + 1]).output[0, 0]
+        for channel in range(3)
+    ]
+    np.testing.assert_array_equal(env.task.planes(start), noisy[0])
+    result = evaluate(LocalAgents(), env, images, EvalConfig())
+    output, clean = np.stack(outputs), images.load(0)
+    np.testing.assert_array_equal(env.task.planes(target), clean)
+    assert result["psnr"]["mean"] == psnr(output, clean)
+    assert result["ssim"]["mean"] == ssim(output, clean)
+
+
+def test_a_task_that_observes_its_target(images: ImageSet) -> None:
+    """Evaluation and its augmentation show it, turned with the image."""
+    seen: list[np.ndarray] = []
+
+    class Noting(LocalAgents):
+        def act(self, obs: np.ndarray) -> np.ndarray:
+            seen.append(obs)
+            return super().act(obs)
+
+    def observe(state: np.ndarray, target: np.ndarray | None) -> np.ndarray:
+        assert target is not None
+        return np.concatenate([state, target], axis=1)
+
+    task = replace(
+        TASKS["denoise-gaussian"],
+        observe=observe,
+        observes_target=True,
+        channels=2,
+        steps=1,
+        degrade=lambda clean, rng, level: clean,
+    )
+    for augment in (False, True):
+        evaluate(Noting(), PixelEnv(task), images, EvalConfig(limit=1, augment=augment))
+    assert len(seen) == 9
+    for views in seen:
+        np.testing.assert_array_equal(views[:, 0], views[:, 1])
+    np.testing.assert_array_equal(seen[0][0, 1], images.load(0)[0])
+
+
+def test_pairs_are_evaluated_as_they_are(tmp_path: Path) -> None:
+    stack = small.texture(0, 12, 14, channels=2)
+    write_image(tmp_path / "a.png", stack[..., 0])
+    images = ImageSet([tmp_path / "a.png"], read=lambda path: stack.copy(), paired=True)
+    env = PixelEnv(replace(TASKS["denoise-gaussian"], degrade=None))
+    start, target = images.load(0)[:1], images.load(0)[1:]
+    result = evaluate(None, env, images, EvalConfig(seeds=(0, 1)))
+    assert result["psnr"]["seeds"] == [psnr(start, target)] * 2
+    assert result["images"][0]["ssim"] == ssim(start, target)
+
+
+def test_metrics_know_the_first_state(images: ImageSet) -> None:
+    """Such as the similarity to the input."""
+    gain = Metric("gain", "gain", 3, True, lambda output, target, start: psnr(output, start))
+    task = replace(TASKS["denoise-gaussian"], metrics=(gain,))
+    result = evaluate(LocalAgents(), PixelEnv(task), images, EvalConfig(limit=1))
+    ((start, _),) = starts(task, images, 0, "official", 1)
+    output = rollout(LocalAgents(), PixelEnv(task), start).output
+    assert result["gain"]["mean"] == psnr(output[0], start[0])
+    assert set(result) == {"gain", "images"}
 
 
 @pytest.mark.parametrize(
@@ -390,6 +515,9 @@ def test_other_images_of_the_same_names_are_not_comparable(shared: Path, bsd68: 
         ("denoise-gaussian", 15, 24.80),  # measured; the paper prints none
         ("denoise-gaussian", 25, 20.48),
         ("denoise-gaussian", 50, 14.91),
+        ("denoise-poisson", 120, 24.82),  # measured; the paper prints none
+        ("denoise-poisson", 30, 18.97),
+        ("denoise-poisson", 10, 14.52),
         ("denoise-saltpepper", 0.1, 15.08),
         ("denoise-saltpepper", 0.5, 8.10),
         ("denoise-saltpepper", 0.9, 5.55),
@@ -397,18 +525,18 @@ def test_other_images_of_the_same_names_are_not_comparable(shared: Path, bsd68: 
 )
 def test_input_rows_of_the_paper(bsd68: ImageSet, task: str, level: float, expected: float) -> None:
     """Within 0.02 dB of the paper for any seed: the mean of 68 images varies by 0.002 dB."""
-    env = PixelEnv(TASKS[task])
-    pairs = corrupted_images(env, bsd68, level, 1, "official", len(bsd68))
-    found = np.mean([psnr(corrupted[0], clean[0]) for clean, corrupted in pairs])
+    at_level = replace(TASKS[task], level=level)
+    pairs = starts(at_level, bsd68, 1, "official", len(bsd68))
+    found = np.mean([psnr(corrupted[0], clean[0]) for corrupted, clean in pairs])
     assert found == pytest.approx(expected, abs=0.02)
-    assert TASKS[task].published("none", level) in (None, expected)
+    assert at_level.published("psnr", "none") in (None, expected)
 
 
 @pytest.mark.slow
 def test_random_row_of_the_paper(bsd68: ImageSet) -> None:
     """All 68 images, through everything that ``eval --agent random`` does."""
     result = run_evaluation(build(), "random", None, bsd68)
-    assert result["published_psnr"] == 24.30
+    assert result["published"]["psnr"] == 24.30
     assert result["psnr"]["mean"] == pytest.approx(24.30, abs=0.05)
     assert result["not_comparable"] == []
 
@@ -416,7 +544,7 @@ def test_random_row_of_the_paper(bsd68: ImageSet) -> None:
 @pytest.mark.official
 def test_greedy_roll_out_is_that_of_the_agent(shared: Path, bsd68: ImageSet, env: PixelEnv) -> None:
     """The policy that evaluation loads acts as the trained agent does, and it denoises."""
-    clean = bsd68.load(0)[None, None, 100:164, 100:164]
+    clean = bsd68.load(0)[None, :, 100:164, 100:164]
     start = gaussian_noise(clean, np.random.RandomState(0), 25.0)
     policy = load_policy(build(), shared / OFFICIAL, env, CPU)
     output = rollout(policy, env, start).output
@@ -436,7 +564,7 @@ def test_greedy_roll_out_is_that_of_the_agent(shared: Path, bsd68: ImageSet, env
 @pytest.mark.official
 def test_batches_do_not_mix(shared: Path, bsd68: ImageSet, env: PixelEnv) -> None:
     """Two images at once give what each gives alone, hidden maps included."""
-    clean = np.stack([bsd68.load(i)[None, :24, :24] for i in range(2)])
+    clean = np.stack([bsd68.load(i)[:, :24, :24] for i in range(2)])
     start = gaussian_noise(clean, np.random.RandomState(0), 25.0)
     policy = load_policy(build(), shared / OFFICIAL, env, CPU)
     both = rollout(policy, env, start, record=True)

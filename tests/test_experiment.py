@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ import numpy as np
 import pytest
 import small
 
-from pixelrl_chainer import experiment, sources
+from pixelrl_chainer import sources
 from pixelrl_chainer.backend import CPU
+from pixelrl_chainer.config import build
+from pixelrl_chainer.datasets import DATASETS
 from pixelrl_chainer.errors import CheckpointError, ConfigError, DataError, WeightsError
 from pixelrl_chainer.experiment import (
     Experiment,
@@ -29,6 +32,7 @@ from pixelrl_chainer.experiment import (
 )
 from pixelrl_chainer.results import fingerprint
 from pixelrl_chainer.settings import Config
+from pixelrl_chainer.tasks import TASKS
 from pixelrl_chainer.train import Trainer
 
 
@@ -102,7 +106,7 @@ def test_everything_is_done_in_order(finished: Any) -> None:
 
 def test_files(finished: Any) -> None:
     root, outcome, _ = finished
-    assert outcome.folder == root / "denoise-gaussian-sigma25-plain-quick"
+    assert outcome.folder == root / "denoise-gaussian-sigma25-T3-plain-quick"
     assert {p.name for p in outcome.folder.iterdir() if p.is_file()} == FILES
     for name in ("steps.png", "curves.png"):
         assert min(cv2.imread(str(outcome.folder / name)).shape[:2]) > 100
@@ -112,7 +116,7 @@ def test_results(finished: Any, data: Path) -> None:
     _, outcome, _ = finished
     results = json.loads((outcome.folder / "results.json").read_text())
     assert [result["row"] for result in results] == ["none", "random", "plain", "convgru"]
-    assert [result["shipped"] for result in results] == [False, False, False, True]
+    assert [result["weights_origin"] for result in results] == [None, None, "run", "shipped"]
     for result, agent in zip(results, ("none", "random", "network", "pretrained"), strict=True):
         assert result == json.loads((outcome.folder / f"eval-{agent}.json").read_text())
         assert [row["name"] for row in result["images"]] == ["photo0", "photo1"]
@@ -146,7 +150,7 @@ def test_text(finished: Any) -> None:
         "| input ",
         "| random agents ",
         "| PixelRL, plain ",
-        "Not comparable with the paper's column: 2 images other than the 68",
+        "Not comparable with the paper's column: 2 images other than those of bsd68; 3 steps",
         "Trained for 4 episodes of 2 crops 16 x 16 (paper: 30000 of 64, 70 x 70)",
     ):
         assert part in outcome.text
@@ -247,7 +251,7 @@ def test_variant_init_trains_the_other_variant_first(tmp_path: Path, data: Path)
     )
     outcome, done = run(tmp_path, config)
     assert [name for name, _ in done][:2] == ["training convgru", "training convgru-rmc"]
-    first = tmp_path / "denoise-gaussian-sigma25-convgru-quick"
+    first = tmp_path / "denoise-gaussian-sigma25-T3-convgru-quick"
     assert not (first / "results.json").exists()
     with (
         np.load(first / "checkpoints/000002/model.npz") as start,
@@ -315,7 +319,7 @@ def test_given_weights_are_evaluated_only(tmp_path: Path, data: Path) -> None:
     weights = small.network(tmp_path / "mine.npz", "convgru")
     outcome, done = run(tmp_path, settings(data), weights=weights)
     assert done == [(f"evaluating {row}", 2) for row in ("none", "random", "convgru")]
-    assert outcome.folder == tmp_path / "denoise-gaussian-sigma25-convgru-mine"
+    assert outcome.folder == tmp_path / "denoise-gaussian-sigma25-T3-convgru-mine"
     assert f"Weights: {weights}; nothing was trained." in outcome.text
     assert not (outcome.folder / "curves.png").exists()
     assert run(tmp_path, settings(data), weights=weights)[1] == []
@@ -333,16 +337,18 @@ def test_weights_that_cannot_be_used_are_noticed_first(tmp_path: Path, data: Pat
 
 
 def test_run_names() -> None:
-    config = small.config(task__name="denoise-saltpepper", network__variant="convgru")
+    config = build(changes={"task.name": "denoise-saltpepper", "network.variant": "convgru"})
     assert run_name(config, "paper") == "denoise-saltpepper-density0.5-convgru-paper"
-    assert run_name(small.config(task__level=15), "q") == "denoise-gaussian-sigma15-plain-q"
+    config = build(changes={"task.level": 15, "task.actions": "denoise-basic", "task.steps": 9})
+    assert run_name(config, "q") == "denoise-gaussian-sigma15-denoise-basic-T9-convgru-rmc-q"
 
 
 @pytest.mark.parametrize(("found", "expected"), [(None, "bundled"), (Path("here"), "bsd68")])
 def test_auto_data(monkeypatch: pytest.MonkeyPatch, found: Path | None, expected: str) -> None:
     """What ``auto`` stands for is written down, so that it cannot change behind a result."""
-    monkeypatch.setattr(experiment.sources, "find", lambda name: found)
-    assert data_spec(["auto", "more"]) == [expected, "more"]
+    entry = replace(DATASETS["bsd68"], find=lambda: found)
+    monkeypatch.setitem(DATASETS, "bsd68", entry)
+    assert data_spec(["auto", "more"], TASKS["denoise-gaussian"]) == [expected, "more"]
     assert resolve_data(small.config()).data.train == (expected,)
     assert resolve_data(small.config(data__test="x")).data.test == ("x",)
 
@@ -355,7 +361,5 @@ def test_bundled_images() -> None:
 
 
 def test_published_schedule_is_recognised(tmp_path: Path) -> None:
-    from pixelrl_chainer.config import build
-
     made = Experiment(build(changes={"train.seed": 3}), "paper", tmp_path, CPU, Work())
     assert made._warning(made.folder / "checkpoints") == "Trained by the published schedule."

@@ -29,15 +29,15 @@ from pixelrl_chainer.agent import PixelwisePolicy
 from pixelrl_chainer.backend import Array, Device, to_numpy
 from pixelrl_chainer.config import build
 from pixelrl_chainer.datasets import open_dataset
-from pixelrl_chainer.env import make_env
 from pixelrl_chainer.episode import run_episode
-from pixelrl_chainer.evaluate import corrupted_images
+from pixelrl_chainer.evaluate import starts
 from pixelrl_chainer.imagesets import ImageSet
 from pixelrl_chainer.kernels.conv import dilated_convolution
 from pixelrl_chainer.kernels.cudnn_plan import OPERANDS, in_use
 from pixelrl_chainer.models.blocks import Convolution, conv_gru
 from pixelrl_chainer.results import run_evaluation
 from pixelrl_chainer.rng import DrawnUniforms
+from pixelrl_chainer.tasks import make_task
 from pixelrl_chainer.train import Trainer, train
 from pixelrl_chainer.weights import load_network
 
@@ -167,15 +167,8 @@ def test_actions(name: str, precision: str, least: float, shared: Path) -> None:
     folder, file = name.split("/")
     weights = shared / "weights" / "official" / folder / "model" / f"{file}.npz"
     config = build(changes={"task.level": int(file[-2:])})
-    pairs = corrupted_images(
-        make_env(config),
-        open_dataset(shared / "data" / "bsd68", "test"),
-        config.task.level or 0,
-        0,
-        "official",
-        1,
-    )
-    (_, corrupted) = next(iter(pairs))
+    images = open_dataset(shared / "data" / "bsd68", "test")
+    corrupted, _ = next(starts(make_task(config), images, 0, "official", 1))
     chosen = []
     for device in (Device(), GPU):
         model = load_network(weights)
@@ -217,7 +210,7 @@ def test_an_episode_neither_waits_nor_uploads(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the detector is deprecated, as it does not see everything
         with cupyx.allow_synchronize(False):
-            reward = run_episode(runner.env, runner.agent, batch.corrupted, batch.clean)
+            reward = run_episode(runner.env, runner.agent, batch.images, batch.target)
             with pytest.raises(cupyx.DeviceSynchronized):
                 float(reward)
     assert np.isfinite(float(reward))

@@ -8,6 +8,7 @@ float16 11, within its range.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pixelrl_chainer.agent import PixelwisePolicy
 from pixelrl_chainer.backend import Array
 from pixelrl_chainer.datasets import open_dataset
 from pixelrl_chainer.env import PixelEnv
-from pixelrl_chainer.evaluate import Rollout, corrupted_images, rollout
+from pixelrl_chainer.evaluate import Rollout, rollout, starts
 from pixelrl_chainer.metrics import psnr
 from pixelrl_chainer.tasks import TASKS
 from pixelrl_chainer.weights import load_network
@@ -66,10 +67,10 @@ def exact(shared: Path) -> Callable[[str], tuple[Any, Array, Array, Rollout]]:
             folder, file = name.split("/")
             weights = shared / "weights" / "official" / folder / "model" / f"{file}.npz"
             model = load_network(weights, stock=True)
-            env = PixelEnv(TASKS["denoise-gaussian"])
+            task = replace(TASKS["denoise-gaussian"], level=float(file[-2:]))
             images = open_dataset(shared / "data" / "bsd68", "test")
-            pairs = corrupted_images(env, images, float(file[-2:]), 0, "official", 1)
-            clean, noisy = (array[..., 100:228, 200:328] for array in next(iter(pairs)))
+            pairs = starts(task, images, 0, "official", 1)
+            noisy, clean = (array[..., 100:228, 200:328] for array in next(pairs))
             known[name] = (model, clean, noisy, run(model, noisy))
         return known[name]
 

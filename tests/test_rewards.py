@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pixelrl_chainer.rewards import squared_error_decrease
+from pixelrl_chainer.rewards import squared_error
+
+
+def decrease(clean: np.ndarray, before: np.ndarray, after: np.ndarray, scale: float) -> np.ndarray:
+    """Reward of an action as the environment makes it from costs."""
+    return squared_error(clean, before, scale) - squared_error(clean, after, scale)
 
 
 def batch(seed: int) -> np.ndarray:
@@ -16,7 +21,7 @@ def batch(seed: int) -> np.ndarray:
 @pytest.mark.parametrize("scale", [1.0, 255.0])
 def test_scalar_reference(scale: float) -> None:
     clean, before, after = batch(0), batch(1), batch(2)
-    rewards = squared_error_decrease(clean, before, after, scale)
+    rewards = decrease(clean, before, after, scale)
     assert rewards.dtype == np.float32
     assert rewards.shape == clean.shape
     for index in np.ndindex(*clean.shape):
@@ -29,11 +34,12 @@ def test_scalar_reference(scale: float) -> None:
 def test_order_of_operations_is_the_published_one() -> None:
     clean, before, after = batch(0), batch(1), batch(2)
     expected = np.square(clean - before) * 255 - np.square(clean - after) * 255
-    np.testing.assert_array_equal(squared_error_decrease(clean, before, after), expected)
+    np.testing.assert_array_equal(decrease(clean, before, after, 255.0), expected)
+    np.testing.assert_array_equal(squared_error(clean, after), np.square(clean - after) * 255)
 
 
 def test_sign() -> None:
     clean = np.full((1, 1, 1, 1), 0.5, np.float32)
-    assert squared_error_decrease(clean, clean + 0.1, clean) > 0
-    assert squared_error_decrease(clean, clean, clean + 0.1) < 0
-    assert squared_error_decrease(clean, clean + 0.1, clean - 0.1) == pytest.approx(0, abs=1e-5)
+    assert decrease(clean, clean + 0.1, clean, 1.0) > 0
+    assert decrease(clean, clean, clean + 0.1, 1.0) < 0
+    assert decrease(clean, clean + 0.1, clean - 0.1, 255.0) == pytest.approx(0, abs=1e-5)

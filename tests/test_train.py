@@ -200,7 +200,7 @@ def test_an_interruption_is_no_candidate_for_the_best(tmp_path: Path, images: Im
     best = trainer.store.best()
     assert best is not None
     assert best.episode == 2
-    assert best.psnr == records(tmp_path)[1]["validation_psnr"]
+    assert best.score == records(tmp_path)[1]["validation_psnr"]
 
 
 def test_a_second_signal_stops_at_once(tmp_path: Path, images: ImageSet) -> None:
@@ -382,7 +382,7 @@ def test_a_file_where_the_run_folder_should_be(tmp_path: Path, images: ImageSet)
 def test_unknown_task_and_level(tmp_path: Path, images: ImageSet) -> None:
     with pytest.raises(ConfigError, match="unknown task"):
         Trainer(small.config(task__name="paint"), images, tmp_path)
-    with pytest.raises(ConfigError, match="a density of at most 1"):
+    with pytest.raises(ConfigError, match="expected a density from 0 to 1"):
         Trainer(small.config(task__name="denoise-saltpepper", task__level=25), images, tmp_path)
 
 
@@ -392,10 +392,12 @@ def test_each_episode_has_its_own_noise(tmp_path: Path, images: ImageSet) -> Non
     seen: list[tuple[np.ndarray, np.ndarray]] = []
     reset = trainer.env.reset
 
-    def noting(corrupted: np.ndarray, clean: np.ndarray | None = None) -> np.ndarray:
+    def noting(
+        corrupted: np.ndarray, clean: np.ndarray | None = None, *, testing: bool = False
+    ) -> np.ndarray:
         if clean is not None:
             seen.append((corrupted, clean))
-        return reset(corrupted, clean)
+        return reset(corrupted, clean, testing=testing)
 
     trainer.env.reset = noting  # type: ignore[method-assign]
     trainer.run()
@@ -409,13 +411,13 @@ def test_each_episode_has_its_own_noise(tmp_path: Path, images: ImageSet) -> Non
 def test_validation_crops(tmp_path: Path, images: ImageSet) -> None:
     """Centres of evenly spaced training images, the same noise in every validation."""
     trainer = Trainer(small.config(train__validation_size=20), images, tmp_path)
-    clean, corrupted = trainer.validation
+    corrupted, clean = trainer.validation
     assert clean.shape == corrupted.shape == (2, 1, 20, 20)
-    for crop, index in zip(clean[:, 0], (0, 3), strict=True):
-        np.testing.assert_array_equal(crop, images.load(index)[2:22, 4:24])
+    for crop, index in zip(clean, (0, 3), strict=True):
+        np.testing.assert_array_equal(crop, images.load(index)[:, 2:22, 4:24])
     noise = (corrupted - clean) * 255
     assert abs(noise.std() - 25) < 5 * 25 / np.sqrt(2 * 800)
-    again = Trainer(small.config(train__validation_size=20), images, tmp_path).validation[1]
+    again = Trainer(small.config(train__validation_size=20), images, tmp_path).validation[0]
     np.testing.assert_array_equal(corrupted, again)
 
 
@@ -427,7 +429,7 @@ def test_validation_is_no_larger_than_the_images(tmp_path: Path, images: ImageSe
 
 def test_validate_is_the_greedy_policy(tmp_path: Path, images: ImageSet) -> None:
     trainer = Trainer(small.config(), images, tmp_path)
-    clean, corrupted = trainer.validation
+    corrupted, clean = trainer.validation
     trainer.agent.rng = None  # type: ignore[assignment]  # greedy actions draw nothing
     output = rollout(trainer.agent, trainer.env, corrupted).output
     expected = np.mean([psnr(o, c) for o, c in zip(output, clean, strict=True)])
@@ -517,7 +519,7 @@ def test_validation_on_images_of_its_own(images: ImageSet, tmp_path: Path) -> No
     white = tmp_path / "held-out" / "white.png"
     write_image(white, np.full((40, 30), 255, np.uint8))
     config = small.config(**{"data.validation": (str(white.parent),)})
-    clean, corrupted = Trainer(config, images, tmp_path / "run").validation
+    corrupted, clean = Trainer(config, images, tmp_path / "run").validation
     assert clean.shape[0] == 1
     assert (clean == 1).all()
     assert not (corrupted == 1).any()

@@ -14,6 +14,7 @@ from matplotlib.colors import to_rgb
 
 from pixelrl_chainer.actions import ACTIONS
 from pixelrl_chainer.images import to_8bit
+from pixelrl_chainer.metrics import PSNR
 from pixelrl_chainer.viz import figures
 from pixelrl_chainer.viz.palette import ACTION_COLORS, colors
 
@@ -166,9 +167,22 @@ def record(episode: int, **more: float) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("count", [1, 2, 50])
-def test_learning_curves(tmp_path: Path, count: int) -> None:
+def test_learning_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    drawn: list[tuple[list[float], list[float], str]] = []
+    plot = Axes.plot
+
+    def noting(axis: Axes, x: Any, y: Any, *style: Any, **options: Any) -> Any:
+        drawn.append((x, y, options.get("label", "")))
+        return plot(axis, x, y, *style, **options)
+
+    monkeypatch.setattr(Axes, "plot", noting)
     records = [record(e, **({"validation_psnr": 21.0} if e % 5 == 0 else {})) for e in range(count)]
-    figures.learning_curves(records, tmp_path / "curves.png", "a $ title")
+    figures.learning_curves(records, tmp_path / "curves.png", "a $ title", PSNR)
+    every = list(range(0, count, 5))
+    assert (every, [21.0] * len(every), "validation") in drawn
+    assert [label for *_, label in drawn if label] == [
+        *("reward", "psnr_input", "psnr_output", "loss_entropy", "validation"),
+    ]
     image = decode(tmp_path / "curves.png")
     assert (image != 255).mean() > 0.01
 

@@ -67,7 +67,7 @@ def flip_and_rotate(image: Image8, flip: bool, angle: float) -> Image8:
         Same shape and type; bilinear interpolation, black where the rotated image has no pixel.
     """
     height, width = image.shape[:2]
-    result: npt.NDArray[Any] = cv2.flip(image, 1) if flip else image
+    result: npt.NDArray[Any] = cv2.flip(image, 1).reshape(image.shape) if flip else image
     if angle:
         matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1)
         # OpenCV interpolates 2 and 6 channels more coarsely than 1 and 3.

@@ -199,12 +199,18 @@ class Experiment:
             agent,
             weights,
             images,
-            origin="shipped" if weights and weights.parent == shipped.FOLDER else "given",
+            origin=self._origin(weights) if weights else "",
             device=self.device,
             progress=self.progress,
         )
         write_json(path, result)
         return result
+
+    def _origin(self, weights: Path) -> str:
+        """Say where weights come from; see :class:`~pixelrl_chainer.shipped.Chosen`."""
+        if self.folder in weights.parents:
+            return "run"
+        return "shipped" if weights.parent == shipped.FOLDER else "given"
 
     def _draw(self, weights: Path, images: ImageSet, folder: Path) -> None:
         """Write ``steps.png`` of the first test image and, after training, ``curves.png``."""
@@ -236,7 +242,7 @@ class Experiment:
 
     def _warning(self, weights: Path) -> str:
         """Say what the training was, so that nobody takes a quick run for the paper's."""
-        if self.folder not in weights.parents:
+        if self._origin(weights) != "run":
             return f"Weights: {weights}; nothing was trained."
         train = self.config.train
         published = TrainConfig()

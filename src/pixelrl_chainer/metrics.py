@@ -24,7 +24,7 @@ class Metric:
     key, label : str
         Name in results; heading of tables, with the unit.
     digits : int
-        Decimal places in tables.
+        Decimal places in tables; the paper gives one less.
     higher_is_better : bool
     score : callable
         (output, target, start) -> float. ``output`` and ``start`` (the first state) are float32

@@ -55,7 +55,11 @@ def score_cells(result: dict[str, Any], metric: Metric) -> list[str]:
         return [*ours, "–", "–"]
     comparable = not result["not_comparable"]
     difference = result[metric.key]["mean"] - published
-    return [*ours, f"{published:.2f}", f"{difference:+.{metric.digits}f}" if comparable else "–"]
+    return [
+        *ours,
+        f"{published:.{metric.digits - 1}f}",
+        f"{difference:+.{metric.digits}f}" if comparable else "–",
+    ]
 
 
 def spread(score: dict[str, Any], digits: int) -> str:

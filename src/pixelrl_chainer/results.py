@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import platform
 import resource
 import sys
@@ -17,6 +16,7 @@ from . import sources
 from ._version import __version__
 from .agent import PixelwisePolicy
 from .backend import CPU, Device
+from .config import override
 from .datasets import DATASETS, TEST_FILES, registered_files
 from .env import PixelEnv, make_env
 from .errors import ConfigError, WeightsError
@@ -156,17 +156,14 @@ def run_evaluation(
     with device.use(), progress(count, f"evaluating {key}") as advance:
         scores = evaluate(actor, env, images, config.eval, device=device, advance=advance)
     if agent == "network":
-        network = dataclasses.replace(config.network, variant=key)
-        config = dataclasses.replace(config, network=network)
+        config = override(config, {"network.variant": key})
     key += "+aug" if config.eval.augment else ""
     return {
         "task": task.name,
         "agent": agent,
         "row": key,
         "level": {} if task.level is None else {task.level_name: task.level},
-        "weights": None if weights is None else str(weights),
-        "weights_origin": None if weights is None else origin,
-        "weights_sha256": fingerprint(weights),
+        **describe_weights(weights, origin),
         "data": describe_data(config),
         **scores,
         "metrics": [metric.key for metric in task.metrics],
@@ -186,6 +183,17 @@ def published(config: Config, task: Task, row: str) -> dict[str, float | None]:
     if config.task.actions not in (None, find_task(task.name).actions):
         row = f"{row}@{config.task.actions}"
     return {metric.key: task.published(metric.key, row) for metric in task.metrics}
+
+
+def describe_weights(weights: Path | None, origin: str) -> dict[str, str | None]:
+    """Return the path of the weights, where they come from and their checksum; None without."""
+    if weights is None:
+        return dict.fromkeys(("weights", "weights_origin", "weights_sha256"))
+    return {
+        "weights": str(weights),
+        "weights_origin": origin,
+        "weights_sha256": fingerprint(weights),
+    }
 
 
 def describe_data(config: Config) -> dict[str, Any]:

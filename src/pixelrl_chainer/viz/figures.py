@@ -47,14 +47,13 @@ def learning_curves(
     metric : Metric
         First one of the task.
     """
-    key = metric.key
     episodes = [record["episode"] for record in records]
     figure = Figure(figsize=(12, 3.4), layout="constrained")
     figure.suptitle(title, parse_math=False)
     axes = figure.subplots(1, 3)
     panels = (
         ("mean discounted reward, Eq. (20)", ["reward"]),
-        (f"training batch, {metric.label}", [f"{key}_input", f"{key}_output"]),
+        (f"training batch, {metric.label}", [f"{metric.key}_input", f"{metric.key}_output"]),
         ("entropy of the policy (nats)", ["loss_entropy"]),
     )
     for axis, (name, keys) in zip(axes, panels, strict=True):
@@ -64,10 +63,11 @@ def learning_curves(
             axis.plot(episodes, _smooth(values), color=line.get_color(), label=key)
         axis.set(title=name, xlabel="episode")
         axis.grid(alpha=0.3)
-    validated = [record for record in records if f"validation_{key}" in record]
+    validation = f"validation_{metric.key}"
+    validated = [record for record in records if validation in record]
     axes[1].plot(
         [record["episode"] for record in validated],
-        [record[f"validation_{key}"] for record in validated],
+        [record[validation] for record in validated],
         "ko",
         markersize=3,
         label="validation",
