@@ -90,7 +90,7 @@ def test_a_loss_that_is_not_finite(tmp_path: Path, images: ImageSet) -> None:
 def test_a_task_without_a_target(
     tmp_path: Path, images: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = "denoise-gaussian"
+    name = CONFIG.task.name
     monkeypatch.setitem(TASKS, name, replace(TASKS[name], observes_target=True))
     with pytest.raises(ConfigError, match="has no target to predict"):
         Pretrainer(CONFIG, images, tmp_path / "run", 1)
