@@ -69,6 +69,7 @@ PUBLISHED = {
     "eval.tile": 1344,
     "color.style": "foreground-popout",
     "color.saturation": "s-channel",
+    "color.management": "none",
     "saliency.alpha": 1.0,
     "saliency.beta": 0.5,
 }

@@ -157,9 +157,9 @@ def test_channels_come_first(tmp_path: Path) -> None:
 def test_colour_of_test_images_is_kept_when_asked(tmp_path: Path) -> None:
     color = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     write_image(tmp_path / "a.png", color)
-    np.testing.assert_array_equal(open_dataset(tmp_path, color=True).load_8bit(0), color)
+    np.testing.assert_array_equal(open_dataset(tmp_path, read=read_image).load_8bit(0), color)
     assert open_dataset(tmp_path).load(0).shape == (1, 5, 7)
-    assert open_dataset("bundled", "test", color=True).load(2).shape == (3, 400, 600)
+    assert open_dataset("bundled", "test", read=read_image).load(2).shape == (3, 400, 600)
 
 
 def test_several_sets_keep_their_readers(tmp_path: Path) -> None:

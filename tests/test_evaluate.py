@@ -27,7 +27,7 @@ from pixelrl_chainer.evaluate import (
     starts,
     summarise,
 )
-from pixelrl_chainer.images import list_images, write_image
+from pixelrl_chainer.images import list_images, read_image, write_image
 from pixelrl_chainer.imagesets import ImageSet
 from pixelrl_chainer.metrics import Metric, psnr, ssim
 from pixelrl_chainer.results import (
@@ -404,7 +404,7 @@ def test_reference_without_checksums(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     entry = replace(
         DATASETS["bundled"],
         find=lambda: folder,
-        open=lambda root, split, color: open_dataset(root, split),
+        open=lambda root, split, read: open_dataset(root, split),
     )
     monkeypatch.setitem(DATASETS, "own", entry)
     assert is_reference(open_dataset("own", "test"), "own")
@@ -442,7 +442,7 @@ def test_colour_is_three_gray_images(tmp_path: Path) -> None:
     """Every channel on its own: as the three gray images with the same noise."""
     color = small.texture(0, 20, 24, channels=3)
     write_image(tmp_path / "a.png", color)
-    images = open_dataset(tmp_path, "test", color=True)
+    images = open_dataset(tmp_path, "test", read=read_image)
     env = make_env(build())
     ((start, target),) = starts(env.task, images, 0, "official", 1)
     noisy = gaussian_noise(images.load(0)[None], np.random.RandomState(0), 25.0)
