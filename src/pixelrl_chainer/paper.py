@@ -23,6 +23,11 @@ BILATERAL_SIGMA_SPACE = 5.0
 PIXEL_STEP = 1 / 255
 N_DENOISING_ACTIONS = 9
 
+# Actions for colour enhancement (Table VII): smaller and larger.
+COLOR_FACTORS = (0.95, 1.05)
+COLOR_STEP = 0.025
+N_COLOR_ACTIONS = 13
+
 # Network (Fig. 1; kernel of Section V).
 HIDDEN_CHANNELS = 64
 RMC_SIZE = 33
