@@ -12,7 +12,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from pixelrl_chainer.actions import ACTIONS
+from pixelrl_chainer.actions import ACTIONS, ActionSet
 from pixelrl_chainer.images import to_8bit
 from pixelrl_chainer.metrics import PSNR
 from pixelrl_chainer.viz import figures
@@ -60,14 +60,16 @@ def test_palette_covers_every_action() -> None:
 
 
 @pytest.mark.parametrize("sight", SIGHT)
-def test_colours_can_be_told_apart(sight: str) -> None:
+@pytest.mark.parametrize("action_set", ACTIONS.values(), ids=ACTIONS)
+def test_colours_can_be_told_apart(sight: str, action_set: ActionSet) -> None:
     """Distance in CIELab of at least 15: six times what is just noticeable side by side."""
-    rgb = np.array([to_rgb(color) for color in ACTION_COLORS.values()])
+    names = action_set.names
+    rgb = np.array([to_rgb(color) for color in colors(names)])
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     seen = np.clip(linear @ SIGHT[sight].T, 0, 1)
     encoded = np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)
     lab = cv2.cvtColor(encoded[None].astype(np.float32), cv2.COLOR_RGB2Lab)[0]
-    for (a, x), (b, y) in itertools.combinations(zip(ACTION_COLORS, lab, strict=True), 2):
+    for (a, x), (b, y) in itertools.combinations(zip(names, lab, strict=True), 2):
         assert np.linalg.norm(x - y) > 15, f"{a} and {b}"
 
 
@@ -81,7 +83,7 @@ def draw(path: Path, shape: tuple[int, ...] = (30, 40), steps: int = 3, **option
 def test_steps_shows_every_action_in_its_colour(tmp_path: Path) -> None:
     draw(tmp_path / "steps.png")
     image = decode(tmp_path / "steps.png")
-    for color in ACTION_COLORS.values():
+    for color in colors(DENOISE.names):
         assert contains(image, color) > 100
 
 
@@ -91,7 +93,7 @@ def test_steps_shows_the_maps(tmp_path: Path) -> None:
     maps = [np.full((20, 20), DENOISE.names.index(n), np.int32) for n in ("median", "box")]
     figures.steps(states, maps, DENOISE, tmp_path / "steps.png", title="t")
     image = decode(tmp_path / "steps.png")
-    counts = {name: contains(image, color) for name, color in ACTION_COLORS.items()}
+    counts = {name: contains(image, ACTION_COLORS[name]) for name in DENOISE.names}
     panel = counts["median"]
     assert panel > 10_000
     assert counts["box"] == pytest.approx(panel, rel=0.05)

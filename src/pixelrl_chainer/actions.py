@@ -11,14 +11,16 @@ set is part of the format of every weight file: never reorder or extend an exist
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import numpy as np
 
 from . import filters, paper
 from .backend import Array, xp_of
+from .color_actions import contrast, row_saturation, saturation, scale_channels
 from .kernels import actions_cpu, actions_gpu
 from .kernels.borders import RADIUS
 from .kernels.operations import PixelOperation
@@ -41,12 +43,16 @@ class Action:
     operation : PixelOperation or None
         The same for one pixel, in the terms of the fused kernels of CPU and GPU; None if they do
         not know it.
+    scope : str
+        What the result of a pixel depends on: the ``pixel`` itself, the ``window`` of 5x5 pixels
+        around it, or the ``image``, that is also its place in it.
     """
 
     name: str
     label: str
     apply: Callable[[Array], Array]
     operation: PixelOperation | None = None
+    scope: str = "window"
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,12 @@ class ActionSet:
 
     name: str
     actions: tuple[Action, ...]
+
+    @property
+    def scope(self) -> str:
+        """The widest ``scope`` of its actions."""
+        scopes = {action.scope for action in self.actions}
+        return next(scope for scope in ("image", "window", "pixel") if scope in scopes)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -85,22 +97,20 @@ class ActionSet:
         TypeError
             If ``images`` is not float32.
         ValueError
-            If a shape, the dtype of ``action_map`` or a number in it is not as stated. A GPU whose
-            single kernel does the work is not waited for: there a wrong number gives NaN.
+            If a shape, the dtype of ``action_map`` or a number in it is not as stated. A GPU is
+            not waited for: there a wrong number gives NaN.
         """
         filters.check_images(images)
         self._check_map(images, action_map)
         xp = xp_of(images)
-        if xp is np or None in (action.operation for action in self.actions):
+        if xp is np:
             self._check_numbers(action_map)
         kernel = actions_cpu if xp is np else actions_gpu
         operations = tuple(action.operation or _KEEP for action in self.actions)
         result = kernel.choose(images, action_map, operations)
         for number, action in enumerate(self.actions):
             if action.operation is None:
-                chosen = action_map == number
-                if chosen.any():
-                    result = xp.where(chosen[:, None], action.apply(images), result)
+                result = _take(action, images, action_map == number, result)
         return result
 
     def _check_map(self, images: Array, action_map: Array) -> None:
@@ -120,6 +130,22 @@ class ActionSet:
                 f"action_map must hold 0 to {len(self) - 1} for the action set {self.name!r}, "
                 f"found {lowest} to {highest}"
             )
+
+
+def _take(action: Action, images: Array, chosen: Array, result: Array) -> Array:
+    """Put what ``action`` makes of the ``chosen`` pixels, (B, H, W), into ``result``."""
+    xp = xp_of(images)
+    if xp is not np:  # a GPU computes all pixels sooner than it counts those that are needed
+        return xp.where(chosen[:, None], action.apply(images), result)
+    if not chosen.any():
+        return result
+    if action.scope != "pixel":
+        return np.where(chosen[:, None], action.apply(images), result)
+    batch, rows, columns = np.nonzero(chosen)
+    pixels = np.ascontiguousarray(images[batch, :, rows, columns].T)
+    changed = action.apply(pixels[None, :, None])
+    result[batch, :, rows, columns] = changed[0, :, 0].T
+    return result
 
 
 def _nothing(images: Array) -> Array:
@@ -152,6 +178,39 @@ def _bilateral(sigma_color: float) -> Action:
         f"bilateral σc {sigma_color}",
         partial(filters.bilateral_filter, **sigmas),
         PixelOperation("bilateral", (exponent, *space.values())),
+    )
+
+
+def _color_pair(
+    name: str, label: str, apply: Callable[..., Array], scope: str = "pixel"
+) -> Iterator[Action]:
+    """The two actions of a line of Table VII that scale something."""
+    for end, factor in zip(("down", "up"), paper.COLOR_FACTORS, strict=True):
+        change = partial(apply, factor=factor)
+        yield Action(f"{name}-{end}", f"{label} ×{factor}", change, scope=scope)
+
+
+def _color_set(name: str, saturation: Iterator[Action]) -> ActionSet:
+    """The actions of Table VII, in its order, with one way to change the saturation."""
+    step = paper.COLOR_STEP
+    scaled = (
+        _color_pair(names, label, partial(scale_channels, channels=channels))
+        for names, label, channels in (
+            ("red-green", "red, green", (2, 1)),
+            ("green-blue", "green, blue", (1, 0)),
+            ("red-blue", "red, blue", (2, 0)),
+        )
+    )
+    return ActionSet(
+        name,
+        (
+            NOTHING,
+            *_color_pair("contrast", "contrast", contrast),
+            *saturation,
+            _shift("brightness-down", f"brightness −{step}", -step),
+            _shift("brightness-up", f"brightness +{step}", step),
+            *chain.from_iterable(scaled),
+        ),
     )
 
 
@@ -188,6 +247,11 @@ ACTIONS = {
         ),
         ActionSet("denoise-bilateral", (NOTHING, MEDIAN, GAUSSIAN_WIDE, BILATERAL_WIDE, BOX)),
         ActionSet("denoise-basic", (NOTHING, MEDIAN, GAUSSIAN_WIDE, BOX)),
+        _color_set("color", _color_pair("saturation", "saturation", saturation)),
+        _color_set(
+            "color-published", _color_pair("row", "HSV of row 1", row_saturation, scope="image")
+        ),
     )
 }
-"""The sets by name. "denoise" has the published order; the others are those of Table III."""
+"""The sets by name. "denoise" and "color" have the published order, and so has "color-published",
+with the shared code's mistake in the saturation; the others are those of Table III."""

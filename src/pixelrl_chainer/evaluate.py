@@ -90,7 +90,8 @@ def rollout(
     """
     pixels = images.size // images.shape[1]
     task = env.task
-    whole = task.smooth is not None or task.observes_target or pixels <= tile * tile or not tile
+    placed = task.observes_target or task.action_set.scope == "image"
+    whole = task.smooth is not None or placed or pixels <= tile * tile or not tile
     if isinstance(actor, PixelwisePolicy) and not whole:
         return tiled_rollout(actor, env, images, tile, record=record, progress=progress)
     result = Rollout(images, [images] if record else [])

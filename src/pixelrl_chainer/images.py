@@ -19,6 +19,7 @@ ImageFloat = npt.NDArray[np.float32]
 SUFFIXES = tuple(".bmp .jp2 .jpeg .jpg .pgm .png .pnm .ppm .tif .tiff .webp".split())
 """File name endings (lower case) that :func:`list_images` takes for images."""
 
+_PNG_START = b"\x89PNG\r\n\x1a\n"
 _JPEG_START = b"\xff\xd8"
 _JPEG_END_CODE = 0xD9
 _JPEG_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
@@ -175,7 +176,7 @@ def list_images(folder: str | Path) -> list[Path]:
 
 def _decode(path: Path, colour: int) -> Image8:
     """Decode a file to uint8; ``colour`` is OpenCV's flag for the channels wanted."""
-    data = _read_bytes(path)
+    data = _without_profile(_read_bytes(path))
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), colour | cv2.IMREAD_ANYDEPTH)
     except cv2.error:
@@ -210,6 +211,20 @@ def _read_bytes(path: Path) -> bytes:
         ) from error
     if not data:
         raise DataError(f"{path} is empty (0 bytes); copy or download it again")
+    return data
+
+
+def _without_profile(data: bytes) -> bytes:
+    """Leave the colour profile out of a PNG file: OpenCV ignores it, but prints what it dislikes.
+
+    The chunk stands before the pixels, as all others that decide how they are read.
+    """
+    position = len(_PNG_START)
+    while data.startswith(_PNG_START) and data[position + 4 : position + 8] not in (b"", b"IDAT"):
+        end = position + 12 + int.from_bytes(data[position : position + 4], "big")
+        if data[position + 4 : position + 8] == b"iCCP":
+            return data[:position] + data[end:]
+        position = end
     return data
 
 

@@ -1,4 +1,4 @@
-"""Scores of 8-bit images as the paper's tables have them."""
+"""Scores of images as the paper's tables have them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
 from .images import to_8bit
+from .rewards import lab_distance
 
 Image = NDArray[np.float32]
 
@@ -90,5 +91,19 @@ def ssim(output: Image, clean: Image) -> float:
     return float(total / (height - WINDOW + 1))
 
 
+def lab_error(output: Image, target: Image) -> float:
+    """Mean over pixels of the distance in CIELab of two images clipped to [0, 1] (Table VIII).
+
+    Parameters
+    ----------
+    output, target : numpy.ndarray, float32 (3, H, W)
+        Blue, green, red, with 1 as white; not rounded to 8 bits.
+    """
+    return float(lab_distance(target[None], output[None]).mean(dtype=np.float64))
+
+
 PSNR = Metric("psnr", "PSNR (dB)", 3, True, lambda output, clean, start: psnr(output, clean))
 SSIM = Metric("ssim", "SSIM", 4, True, lambda output, clean, start: ssim(output, clean))
+LAB_ERROR = Metric(
+    "lab_error", "Lab error", 3, False, lambda output, target, start: lab_error(output, target)
+)

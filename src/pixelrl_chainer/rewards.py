@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from . import paper
-from .backend import Array
+from .backend import Array, xp_of
+from .color import bgr_to_lab
 
 
 def squared_error(target: Array, images: Array, scale: float = paper.REWARD_SCALE) -> Array:
@@ -22,3 +23,21 @@ def squared_error(target: Array, images: Array, scale: float = paper.REWARD_SCAL
         (target - images)^2 scale, in the published order of operations.
     """
     return (target - images) ** 2 * scale
+
+
+def lab_distance(target: Array, images: Array, scale: float = paper.COLOR_REWARD_SCALE) -> Array:
+    """Distance of two colours in CIELab times ``scale``; its decrease by one action is Eq. (21).
+
+    Parameters
+    ----------
+    target, images : arrays, float32 (B, 3, H, W)
+        Blue, green, red, with 1 as white; what leaves [0, 1] counts as clipped.
+    scale : float
+
+    Returns
+    -------
+    array, float32 (B, 1, H, W)
+        Euclidean distance of L, a and b, each in its own unit (published code).
+    """
+    difference = bgr_to_lab(target) - bgr_to_lab(images)
+    return xp_of(images).sqrt((difference**2).sum(axis=1, keepdims=True)) * scale
