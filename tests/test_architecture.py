@@ -25,31 +25,26 @@ MODULES = {
 
 IMAGE_SIDE = {
     *("filters", "actions", "env", "tasks", "metrics", "degradations", "rewards", "images"),
-    *(
-        "task",
-        "imagesets",
-        "datasets",
-        "batches",
-        "kernels.median",
-        "kernels.borders",
-        "kernels.operations",
-    ),
+    *("task", "imagesets", "datasets", "batches", "pairs", "color_sets", "color", "color_actions"),
+    *("kernels.median", "kernels.borders", "kernels.operations", "kernels.lab"),
     *("kernels.actions_cpu", "kernels.actions_gpu", "kernels.patches"),
 }
 """What happens to images: knows no network."""
 
 NETWORK_SIDE = {
     *("models.blocks", "models.fcn", "models.rmc", "losses", "distributions", "agent"),
-    *("weights", "checkpoint", "kernels.conv", "kernels.conv_gpu", "kernels.gru_gpu"),
+    *("weights", "initial", "checkpoint", "kernels.conv", "kernels.conv_gpu", "kernels.gru_gpu"),
     *("kernels.cudnn", "kernels.cudnn_plan", "kernels.pointwise_gpu"),
 }
 """What learns: knows no environment."""
 
-COMMAND_LINE = {"cli", "cli_data", "cli_options", "cli_run", "__main__"}
+COMMAND_LINE = {
+    *("cli", "cli_data", "cli_options", "cli_pretrain", "cli_run"),
+    "__main__",
+}
 LOOP = {
     *("train", "episode", "evaluate", "tiling", "results", "report", "apply", "experiment"),
-    "progress",
-    "interrupt",
+    *("pretrain", "progress", "interrupt"),
 }
 CHAINER = {"chainer", "chainerrl"}
 

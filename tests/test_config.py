@@ -23,7 +23,8 @@ from pixelrl_chainer.config import (
 from pixelrl_chainer.env import make_env
 from pixelrl_chainer.errors import ConfigError
 from pixelrl_chainer.models.fcn import VARIANTS
-from pixelrl_chainer.settings import CHOICES, Config, flatten
+from pixelrl_chainer.ranges import CHOICES
+from pixelrl_chainer.settings import Config, flatten
 from pixelrl_chainer.tasks import TASKS, make_task
 
 EXPERIMENTS = sorted(ROOT.glob("experiments/**/*.toml"))

@@ -18,7 +18,7 @@ from pixelrl_chainer.backend import Array
 from pixelrl_chainer.kernels import gru as fused
 from pixelrl_chainer.models import blocks
 from pixelrl_chainer.models.fcn import VARIANTS, ModelConfig, PixelFCN
-from pixelrl_chainer.settings import CHOICES
+from pixelrl_chainer.ranges import CHOICES
 from pixelrl_chainer.weights import network_arrays
 
 TRUNK = {"conv1": (64, 1), **dict.fromkeys(("diconv2/diconv", "diconv3/diconv"), (64, 64))}
