@@ -11,7 +11,12 @@ from pixelrl_chainer import fonts
 from pixelrl_chainer.errors import DataError
 from pixelrl_chainer.fonts import find_fonts, matplotlib_fonts, open_font
 
-STYLES = [["Book", "Oblique"], ["Bold", "Bold Oblique"], ["Book", "Italic"], ["Bold", "Bold Italic"]]
+STYLES = [
+    ["Book", "Oblique"],
+    ["Bold", "Bold Oblique"],
+    ["Book", "Italic"],
+    ["Bold", "Bold Italic"],
+]
 
 
 @pytest.fixture

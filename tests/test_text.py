@@ -263,7 +263,12 @@ def test_masks_from_files(tmp_path: Path) -> None:
 def test_a_window_of_a_mask_may_reach_beyond_it() -> None:
     mask = np.random.default_rng(0).integers(0, 2, (20, 30), np.uint8) * 255
     padded = np.pad(mask, 50)
-    for top, left, height, width in [(0, 0, 20, 30), (-7, 12, 40, 9), (25, 3, 5, 5), (-50, -9, 30, 30)]:
+    for top, left, height, width in [
+        (0, 0, 20, 30),
+        (-7, 12, 40, 9),
+        (25, 3, 5, 5),
+        (-50, -9, 30, 30),
+    ]:
         expected = padded[top + 50 : top + 50 + height, left + 50 : left + 50 + width]
         np.testing.assert_array_equal(MaskPage(mask).window(top, left, height, width), expected)
 

@@ -103,7 +103,8 @@ def open_font(path: Path, size: int) -> ImageFont.FreeTypeFont:
         If the file is not a font that FreeType opens.
     """
     try:
-        return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
+        # Not ``truetype``, which falls back on a font of the system with the same file name.
+        return ImageFont.FreeTypeFont(str(path), size, layout_engine=ImageFont.Layout.BASIC)
     except OSError as error:
         raise DataError(
             f"{path} is not a usable font ({error}); expected a TrueType or OpenType file: remove "
@@ -128,7 +129,9 @@ def _own_fonts(path: Path) -> list[Path]:
 
 def _complete_pair(families: tuple[str, str], folders: Iterable[Path]) -> tuple[Path, ...]:
     """Return the eight files of two families in the order of family and style, or nothing."""
-    wanted = [(family, bold, slanted) for family in families for bold in (0, 1) for slanted in (0, 1)]
+    wanted = [
+        (family, bold, slanted) for family in families for bold in (0, 1) for slanted in (0, 1)
+    ]
     prefixes = tuple({family.split()[0].lower() for family in families})
     found: dict[tuple[str, int, int], Path] = {}
     for folder in folders:

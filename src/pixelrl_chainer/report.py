@@ -55,7 +55,11 @@ def score_cells(result: dict[str, Any], metric: Metric) -> list[str]:
         return [*ours, "–", "–"]
     comparable = not result["not_comparable"]
     difference = result[metric.key]["mean"] - published
-    return [*ours, f"{published:.2f}", f"{difference:+.{metric.digits}f}" if comparable else "–"]
+    paper_digits = metric.digits - 1
+    return [
+        *(*ours, f"{published:.{paper_digits}f}"),
+        f"{difference:+.{metric.digits}f}" if comparable else "–",
+    ]
 
 
 def spread(score: dict[str, Any], digits: int) -> str:
@@ -103,7 +107,7 @@ def caption(result: dict[str, Any]) -> str:
         f"{seeds} seed(s); mean ± standard deviation over images."
     )
     if result["data"]["substitute"]:
-        text += "\nThese images come with the installation and stand in for the paper's."
+        text += "\nThese images stand in for the paper's."
     if result["weights"]:
         text += f"\nWeights: {result['weights']} ({result['weights_origin']})."
     if result["not_comparable"]:

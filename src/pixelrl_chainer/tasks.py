@@ -9,12 +9,14 @@ from dataclasses import replace
 from . import paper
 from .actions import ACTIONS
 from .backend import Array, xp_of
-from .degradations import Degradation, gaussian_noise, poisson_noise, salt_and_pepper
+from .degradations import Degradation, Rng, gaussian_noise, poisson_noise, salt_and_pepper
 from .errors import ConfigError
 from .metrics import PSNR, SSIM
 from .rewards import squared_error
-from .settings import Config
+from .settings import Config, TextConfig
 from .task import Task
+from .text import paste_text
+from .text_sets import lazy_source
 
 
 def batch_psnr(images: Array, clean: Array) -> Array:
@@ -51,6 +53,31 @@ def _denoising(
     )
 
 
+def text_of(settings: TextConfig, split: str) -> Degradation:
+    """Return the degradation by text of a split; documents and fonts are opened when needed."""
+    source = lazy_source(settings, split)
+
+    def degrade(clean: Array, rng: Rng, level: object) -> Array:
+        return paste_text(clean, rng, source=source())
+
+    return degrade
+
+
+def with_text(task: Task, config: Config) -> Task:
+    """Take documents, masks and fonts from the settings of the text.
+
+    Raises
+    ------
+    ConfigError
+        If a level is given: text has none.
+    """
+    if config.task.level is not None:
+        raise ConfigError(f"task.level = {config.task.level:g}: {task.name} has no level")
+    return replace(
+        task, degrade=text_of(config.text, "train"), degrade_test=text_of(config.text, "test")
+    )
+
+
 TASKS = {
     task.name: task
     for task in (
@@ -82,6 +109,21 @@ TASKS = {
             0.5,
             paper.TABLE_V,
             level_range=(0, 1),
+        ),
+        Task(
+            name="restore-text",
+            title="Restoration of images under text",
+            data=("bsd68-text", "generated-text"),
+            metrics=(PSNR, SSIM),
+            curve=batch_psnr,
+            tables={"psnr": paper.TABLE_VI_PSNR, "ssim": paper.TABLE_VI_SSIM},
+            cost=squared_error,
+            reward_scale=paper.REWARD_SCALE,
+            degrade=text_of(TextConfig(), "train"),
+            degrade_test=text_of(TextConfig(), "test"),
+            reads="text",
+            steps=paper.RESTORATION_STEPS,
+            configure=with_text,
         ),
     )
 }

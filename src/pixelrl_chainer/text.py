@@ -225,7 +225,7 @@ class TextSource:
         return turned[reach : reach + height, reach : reach + width] >= INK
 
 
-def paste_text(clean: Array, rng: Rng, level: object = None, *, source: TextSource) -> Array:
+def paste_text(clean: Array, rng: Rng, *, source: TextSource) -> Array:
     """Set the pixels under a text to 0 or to 1, with p = .5 for each image.
 
     Parameters
@@ -233,8 +233,6 @@ def paste_text(clean: Array, rng: Rng, level: object = None, *, source: TextSour
     clean : array, float32 (B, C, H, W) in [0, 1]
     rng : numpy.random.Generator or numpy.random.RandomState
         As many numbers are drawn for an image of any size, with any source.
-    level : None
-        There are no levels.
     source : TextSource
         Where the text comes from; it is rendered on the CPU.
 
