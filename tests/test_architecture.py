@@ -24,6 +24,7 @@ MODULES = {
 
 IMAGE_SIDE = {
     *("filters", "actions", "env", "tasks", "metrics", "degradations", "rewards", "images"),
+    *("text", "text_sets", "documents", "fonts", "glyphs"),
     *("datasets", "batches", "kernels.median", "kernels.borders", "kernels.operations"),
     *("kernels.actions_cpu", "kernels.actions_gpu", "kernels.patches"),
 }

@@ -105,7 +105,7 @@ def generated_documents(split: str) -> tuple[str, ...]:
 def _generate(rng: np.random.RandomState) -> str:
     """Make one document: a heading, then paragraphs."""
     heading = [
-        f"From: {'.'.join(_words(rng, 2))}@{'.'.join(_words(rng, 2))}".lower(),
+        f"From: {'.'.join(_words(rng, 2))}@{'.'.join(_words(rng, 2))}",
         f"Subject: {' '.join(_words(rng, rng.randint(2, 7))).capitalize()}",
         f"Lines: {rng.randint(100)}",
     ]

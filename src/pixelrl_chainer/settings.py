@@ -168,18 +168,10 @@ class ColorConfig:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """Restoration of images under text.
+    """Restoration of images under text; empty: what :func:`.text_sets.open_source` finds.
 
-    Attributes
-    ----------
-    documents : str
-        Folder of text files (.txt); empty: 20 Newsgroups if it is on this machine, else documents
-        made of common words.
-    masks : str
-        Folder of images with white text on black, instead of documents.
-    fonts : tuple of str
-        Font files, or folders of them; empty: Arial and Times New Roman, else Liberation, else
-        those of matplotlib.
+    ``documents`` is a folder of .txt files, ``masks`` one of images with white text on black to be
+    used instead, ``fonts`` font files or folders of them.
     """
 
     documents: str = ""
