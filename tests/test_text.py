@@ -157,7 +157,7 @@ def ink(source: TextSource, side: int, count: int) -> np.ndarray:
 
 
 def test_share_of_ink() -> None:
-    """As for the authors' masks: 10.3 % of a crop (theirs 10.4 %), 13 % of crops have none (15 %)."""
+    """As for the authors' masks: 10.3 % of a crop (theirs 10.4 %), 13 % have none (15 %)."""
     share = ink(source(), 70, 1000)
     assert 0.09 < share.mean() < 0.115
     assert 0.09 < (share == 0).mean() < 0.18
