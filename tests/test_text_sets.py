@@ -18,11 +18,12 @@ from pixelrl_chainer.datasets import open_dataset
 from pixelrl_chainer.documents import generated_documents
 from pixelrl_chainer.errors import ConfigError, DataError, PixelRLError
 from pixelrl_chainer.fonts import matplotlib_fonts
+from pixelrl_chainer.images import read_image
 from pixelrl_chainer.results import run_evaluation
 from pixelrl_chainer.settings import TextConfig
 from pixelrl_chainer.tasks import TASKS, make_task
 from pixelrl_chainer.text import MaskFiles, RenderedText
-from pixelrl_chainer.text_sets import generated_pairs, open_pairs, open_source, write_pairs
+from pixelrl_chainer.text_sets import generated_pairs, open_source, write_pairs
 
 assert cli_data  # adds its commands
 
@@ -32,7 +33,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for data with nothing in it, the only one that is searched."""
     folder = tmp_path / "data"
     folder.mkdir()
-    monkeypatch.setattr(sources, "_user_places", lambda name: [folder / name])
+    monkeypatch.setattr(sources, "user_places", lambda name: [folder / name])
     return folder
 
 
@@ -191,21 +192,14 @@ def test_a_folder_without_pairs_is_one_of_clean_images(tmp_path: Path) -> None:
     assert images.load_8bit(0).ndim == 2
 
 
-def test_images_without_a_partner(tmp_path: Path) -> None:
-    inputs = small.photographs(tmp_path / "input", 3)
-    targets = small.photographs(tmp_path / "target", 2)
-    with pytest.raises(DataError, match=r"photo2\.png has no partner in .*target \(1 such"):
-        open_pairs(inputs, targets)
-    with pytest.raises(DataError, match=r"photo2\.png has no partner in .*target"):
-        open_pairs(targets, inputs)
-
-
-def test_a_pair_of_two_sizes(tmp_path: Path) -> None:
-    inputs = small.photographs(tmp_path / "input", 1)
-    targets = small.photographs(tmp_path / "target", 1, height=25)
-    images = open_pairs(inputs, targets)
-    with pytest.raises(DataError, match=r"differ in size \(28×24×1 and 28×25×1, width×height"):
-        images.load(0)
+def test_the_authors_layout(tmp_path: Path) -> None:
+    small.photographs(tmp_path / "test_text")
+    small.photographs(tmp_path / "test")
+    small.photographs(tmp_path / "train", 2)
+    test, train = (open_dataset(tmp_path, split, reads="text") for split in ("test", "train"))
+    assert (len(test), test.paired) == (4, True)
+    assert [path.parent.name for path in test.files[:2]] == ["test_text", "test"]
+    assert (len(train), train.paired) == (2, False)
 
 
 # The set that is the same everywhere
@@ -218,8 +212,7 @@ def test_generated_pairs_are_the_same_everywhere() -> None:
     byte, for Pillow 11.3, 12.0 and 13.0; releases up to 11.1 differ by a few pixels, so that they
     are not supported.
     """
-    images = open_dataset("generated-text", "test") if not sources.find("bsd68") else None
-    images = images or generated_pairs(open_dataset("bundled", "test").paths)
+    images = generated_pairs(open_dataset("bundled", "test").paths)
     assert images.paired
     masks = []
     for index in range(len(images)):
@@ -244,7 +237,7 @@ def test_the_text_of_an_image_depends_on_its_name_only(tmp_path: Path) -> None:
 def test_generated_pairs_in_colour(tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     cv2.imwrite(str(path), small.texture(0, 60, 70, 3))
-    loaded = generated_pairs([path], color=True).load_8bit(0)
+    loaded = generated_pairs([path], read_image).load_8bit(0)
     assert loaded.shape == (60, 70, 6)
     ink = loaded[..., :3] != loaded[..., 3:]
     assert ink.any()
