@@ -219,6 +219,27 @@ def test_windows_lie_anywhere_on_the_page() -> None:
     assert page.shape == Where.shape
 
 
+def test_windows_are_mirrored_and_turned_as_often_as_published(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Five standard errors of two fair coins and of a uniform angle, which is 0 otherwise."""
+    seen: list[tuple[bool, float]] = []
+
+    def record(window: np.ndarray, flip: bool, angle: float) -> np.ndarray:
+        seen.append((flip, angle))
+        return window
+
+    monkeypatch.setattr(text, "flip_and_rotate", record)
+    for one in draws(2000):
+        source().mask((8, 8), one)
+    flips, angles = np.array(seen).T
+    turned = angles[angles != 0]
+    assert abs(flips.mean() - 0.5) < 5 * 0.5 / np.sqrt(2000)
+    assert abs(len(turned) / 2000 - 0.5) < 5 * 0.5 / np.sqrt(2000)
+    assert 9.9 < abs(turned).max() <= 10
+    assert abs(turned.mean()) < 5 * 10 / np.sqrt(3 * len(turned))
+
+
 @pytest.mark.parametrize("shape", [(70, 70), (30, 90), (90, 30)])
 def test_turned_windows_have_no_dark_corners(shape: tuple[int, int]) -> None:
     solid = np.full((512, 512), 255, np.uint8)

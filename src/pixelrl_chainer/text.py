@@ -179,7 +179,8 @@ class MaskFiles:
         if side < max(shape):
             raise DataError(
                 f"{path} has a side of {side} pixels, less than the {shape[1]}×{shape[0]} "
-                "(width×height) that text is pasted on; remove it, or choose a smaller crop"
+                "(width×height) that text is pasted on; remove it, or choose smaller crops "
+                "(train.crop_size, train.validation_size)"
             )
         return MaskPage(_read_mask(self.paths[int(draw.document * len(self.paths))]))
 
