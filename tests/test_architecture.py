@@ -27,6 +27,7 @@ IMAGE_SIDE = {
     *("filters", "actions", "env", "tasks", "metrics", "degradations", "rewards", "images"),
     *("task", "imagesets", "datasets", "batches", "pairs", "color_sets", "color", "color_actions"),
     *("kernels.median", "kernels.borders", "kernels.operations", "kernels.lab"),
+    *("text", "text_sets", "text_task", "color_task", "documents", "fonts", "glyphs"),
     *("kernels.actions_cpu", "kernels.actions_gpu", "kernels.patches"),
 }
 """What happens to images: knows no network."""

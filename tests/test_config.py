@@ -71,6 +71,9 @@ PUBLISHED = {
     "color.style": "foreground-popout",
     "color.saturation": "s-channel",
     "color.management": "none",
+    "text.documents": "",
+    "text.masks": "",
+    "text.fonts": (),
     "saliency.alpha": 1.0,
     "saliency.beta": 0.5,
 }

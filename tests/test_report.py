@@ -128,7 +128,7 @@ def test_caption() -> None:
     assert caption(one).splitlines() == [
         "denoise-gaussian, watercolor, 2 images of bundled, mine, 2 seed(s); mean ± standard "
         "deviation over images.",
-        "These images come with the installation and stand in for the paper's.",
+        "These images stand in for the paper's.",
         "Weights: file.npz (run).",
         "Not comparable with the paper's column: reason.",
     ]

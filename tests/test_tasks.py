@@ -13,8 +13,9 @@ from pixelrl_chainer.config import build
 from pixelrl_chainer.datasets import DATASETS, READERS
 from pixelrl_chainer.degradations import gaussian_noise, salt_and_pepper
 from pixelrl_chainer.errors import ConfigError, DataError
+from pixelrl_chainer.metrics import batch_psnr
 from pixelrl_chainer.task import Task
-from pixelrl_chainer.tasks import TASKS, batch_psnr, find_task, make_task
+from pixelrl_chainer.tasks import TASKS, find_task, make_task
 
 GAUSSIAN = TASKS["denoise-gaussian"]
 PAIRS = replace(GAUSSIAN, degrade=None)

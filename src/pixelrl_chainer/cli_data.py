@@ -75,6 +75,23 @@ def check_command(names: tuple[str, ...], folder: Path | None) -> None:
         sys.exit(EXIT_FAILURE)
 
 
+@data_group.command("make-text-set")
+@click.option("--data", default="generated-text", show_default=True, help="Data set or folder.")
+@click.option("--output", "-o", type=PATH, required=True, help="Folder to make.")
+def make_text_set_command(data: str, output: Path) -> None:
+    """Write test images under text, and clean ones, as pairs of PNG files for --data.
+
+    Clean images of --data get a text that depends on their names only, the same on every machine.
+    """
+    from .datasets import open_dataset
+    from .text_sets import generated_pairs, write_pairs
+
+    images = open_dataset(data, "test", reads="text")
+    if not images.paired:
+        images = generated_pairs(images.paths)
+    click.echo(f"{write_pairs(images, output)} pairs written to {output}")
+
+
 @cli.group("weights")
 def weights_group() -> None:
     """Look into weight files and convert them."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from . import color_sets, paper, sources
+from . import color_sets, paper, sources, text_sets
 from .errors import DataError
 from .images import list_images, read_gray
 from .imagesets import ImageSet, Read
@@ -106,6 +106,13 @@ def _bundled_color(style: str) -> Dataset:
     )
 
 
+def _open_generated_text(root: Path, split: str, read: Read) -> ImageSet:
+    """Open photographs, for testing each with a text pasted on it."""
+    name = "bsd68" if root == sources.find("bsd68") else "bundled"
+    images = _open_registered(name, root, split, read)
+    return images if split == "train" else text_sets.generated_pairs(images.paths, read)
+
+
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset
     for dataset in (
@@ -117,6 +124,24 @@ DATASETS: dict[str, Dataset] = {
         _registered("bsd68", "the authors' gray JPEG copy of BSDS500: 432 to train, 68 to test"),
         *(_color(style) for style in paper.STYLES),
         *(_bundled_color(style) for style in paper.STYLES),
+        Dataset(
+            "bsd68-text",
+            "bsd68, its test images in pairs with the authors' images under text",
+            text_sets.find_bsd68,
+            text_sets.open_folder,
+            lambda: (
+                "bsd68-text was not found; put the 68 images under text into the folder test_text "
+                "beside test of bsd68, or use generated-text"
+            ),
+        ),
+        Dataset(
+            "generated-text",
+            "bsd68, else bundled, its test images in pairs with a text that is always the same",
+            lambda: sources.find("bsd68") or sources.find("bundled"),
+            _open_generated_text,
+            partial(sources.missing_message, "bundled"),
+            substitute=True,
+        ),
     )
 }
 """Every named data set."""
@@ -130,6 +155,7 @@ def _open_images(folder: Path, split: str, read: Read) -> ImageSet:
 
 READERS: dict[str, Callable[[Path, str, Read], ImageSet]] = {
     "gray": _open_images,
+    "text": text_sets.open_folder,
     **{style: partial(open_pairs_folder, style=style) for style in paper.STYLES},
 }
 """How a folder of the user is opened, by ``Task.reads``: (folder, split, read) -> ImageSet."""

@@ -155,7 +155,7 @@ def starts(
     for index in range(count):
         if protocol == "kair":
             rng = np.random.RandomState(seed)
-        yield task.start(images.load(index)[None], rng, paired=images.paired)
+        yield task.start(images.load(index)[None], rng, paired=images.paired, testing=True)
 
 
 def evaluate(

@@ -56,6 +56,7 @@ ROTATION_DEGREES = 10.0
 
 # The other applications (Sections VI-B to VI-D and the shared code).
 RESTORATION_STEPS = 15
+FONT_SIZES = (10, 30)
 COLOR_STEPS = 10
 COLOR_ROTATION_DEGREES = 45.0
 COLOR_REWARD_SCALE = 1.0

@@ -107,7 +107,7 @@ def caption(result: dict[str, Any]) -> str:
         f"{seeds} seed(s); mean ± standard deviation over images."
     )
     if result["data"]["substitute"]:
-        text += "\nThese images come with the installation and stand in for the paper's."
+        text += "\nThese images stand in for the paper's."
     if result["weights"]:
         text += f"\nWeights: {result['weights']} ({result['weights_origin']})."
     if result["not_comparable"]:

@@ -167,7 +167,15 @@ class ColorConfig:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """Restoration of images under text."""
+    """Restoration of images under text; empty: what :func:`.text_sets.open_source` finds.
+
+    ``documents`` is a folder of .txt files, ``masks`` one of images with white text on black to be
+    used instead, ``fonts`` font files or folders of them.
+    """
+
+    documents: str = ""
+    masks: str = ""
+    fonts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,8 @@ class Task:
         Factor of the cost.
     degrade : callable or None
         (clean, rng, level) -> corrupted image; None: data must come in pairs.
+    degrade_test : callable or None
+        The same where images are scored; None: as in training.
     level_name, levels, level : str, tuple, number or text or None
         Columns of the published table: what distinguishes them, their values, and the one that is
         worked on.
@@ -109,6 +111,7 @@ class Task:
     cost: Callable[[Array, Array, float], Array]
     reward_scale: float
     degrade: Degradation | None = None
+    degrade_test: Degradation | None = None
     level_name: str = ""
     levels: tuple[Level, ...] = ()
     level: Level | None = None
@@ -143,7 +146,9 @@ class Task:
         """Published score of a row of the table at the current level, None where there is none."""
         return paper.published(self.tables.get(metric, ()), self.levels, row, self.level)
 
-    def start(self, stack: Array, rng: Rng, *, paired: bool) -> tuple[Array, Array]:
+    def start(
+        self, stack: Array, rng: Rng, *, paired: bool, testing: bool = False
+    ) -> tuple[Array, Array]:
         """Make the first state and the target of an episode.
 
         Parameters
@@ -152,7 +157,8 @@ class Task:
             Clean images; or, ``paired``, the channels of the input before those of the target.
         rng : numpy.random.Generator or numpy.random.RandomState
             Source of the degradation.
-        paired : bool
+        paired, testing : bool
+            Whether ``stack`` holds pairs; whether this is no training.
 
         Returns
         -------
@@ -173,7 +179,8 @@ class Task:
         elif self.degrade is None:
             raise DataError(f"{self.name} needs pairs of images, found single ones")
         else:
-            images, target = self.degrade(stack, rng, self.level), stack
+            degrade = self.degrade_test if testing and self.degrade_test else self.degrade
+            images, target = degrade(stack, rng, self.level), stack
         if self.image_channels == 1:
             images, target = (x.reshape(-1, 1, *x.shape[2:]) for x in (images, target))
         return images, target

@@ -6,22 +6,16 @@ import difflib
 import math
 from dataclasses import replace
 
-from . import color_sets, paper
+from . import paper
 from .actions import ACTIONS
-from .backend import Array, xp_of
-from .color import observation
+from .color_task import COLOR
 from .degradations import Degradation, gaussian_noise, poisson_noise, salt_and_pepper
 from .errors import ConfigError
-from .metrics import LAB_ERROR, PSNR, SSIM
-from .rewards import lab_distance, squared_error
+from .metrics import PSNR, SSIM, batch_psnr
+from .rewards import squared_error
 from .settings import Config
 from .task import Task
-
-
-def batch_psnr(images: Array, clean: Array) -> Array:
-    """PSNR in dB of a whole batch, as floats, for the learning curve; an array of no dimension."""
-    xp = xp_of(images)
-    return -10 * xp.log10(xp.mean((images - clean) ** 2) + 1e-12)
+from .text_task import RESTORE_TEXT
 
 
 def _denoising(
@@ -51,59 +45,6 @@ def _denoising(
         level_range=level_range,
     )
 
-
-COLOR_ACTIONS = {"s-channel": "color", "published": "color-published"}
-"""Key of ``ACTIONS`` by ``color.saturation``."""
-
-
-def _configure_color(task: Task, config: Config) -> Task:
-    """Take style, actions and reader of colour enhancement from ``config.color``.
-
-    Raises
-    ------
-    ConfigError
-        If a level is given, which styles do not have.
-    """
-    if config.task.level is not None:
-        raise ConfigError(
-            f"task.level = {config.task.level:g}: {task.name} has styles instead of levels; set "
-            f"color.style to one of {', '.join(paper.STYLES)}"
-        )
-    style = config.color.style
-    return replace(
-        task,
-        data=(f"color-{style}", f"bundled-color-{style}"),
-        level=style,
-        actions=COLOR_ACTIONS[config.color.saturation],
-        reads=style,
-        read=color_sets.READERS[config.color.management],
-        departures=("colour profiles applied",) if config.color.management != "none" else (),
-    )
-
-
-COLOR = Task(
-    name="color",
-    title="Local colour enhancement",
-    data=(f"color-{paper.STYLES[0]}", f"bundled-color-{paper.STYLES[0]}"),
-    metrics=(LAB_ERROR,),
-    curve=lambda images, target: lab_distance(target, images).mean(),
-    tables={"lab_error": paper.TABLE_VIII},
-    cost=lab_distance,
-    reward_scale=paper.COLOR_REWARD_SCALE,
-    level_name="style",
-    levels=paper.STYLES,
-    level=paper.STYLES[0],
-    observe=lambda images, target: observation(images),
-    actions="color",
-    reads=paper.STYLES[0],
-    read=color_sets.read_color,
-    image_channels=3,
-    channels=3,
-    steps=paper.COLOR_STEPS,
-    max_angle=paper.COLOR_ROTATION_DEGREES,
-    configure=_configure_color,
-)
-"""Section VI-C."""
 
 TASKS = {
     task.name: task
@@ -137,6 +78,7 @@ TASKS = {
             paper.TABLE_V,
             level_range=(0, 1),
         ),
+        RESTORE_TEXT,
         COLOR,
     )
 }
