@@ -64,11 +64,11 @@ def fetch_command(name: str, output: Path | None) -> None:
 @click.option("--folder", type=PATH, help="Where the files lie, if not in a usual place.")
 def check_command(names: tuple[str, ...], folder: Path | None) -> None:
     """Compare data sets on this machine with their checksums; without NAMES, all that are here."""
-    from .datasets import check_dataset
+    from .checks import check
     from .sources import available
 
     chosen = names or tuple(name for name, path in available().items() if path)
-    reports = [check_dataset(name, folder) for name in chosen]
+    reports = [check(name, folder) for name in chosen]
     for report in reports:
         click.echo(str(report))
     if not all(report.ok for report in reports):
