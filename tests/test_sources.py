@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pixelrl_chainer import checks, sources
+from pixelrl_chainer import sources
 from pixelrl_chainer.checks import check
 from pixelrl_chainer.errors import DataError
 
@@ -59,7 +59,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def use_tiny_set(url: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = sources.Source("tiny", url, lambda: [], "copy a.bin there")
+    source = sources.Source("tiny", url, lambda: sources.user_places("tiny"), "copy a.bin there")
     monkeypatch.setitem(sources.SOURCES, "tiny", source)
     registered = {name: hashlib.sha256(data).hexdigest() for name, data in FILES.items()}
     monkeypatch.setattr(sources, "checksums", lambda name: registered)

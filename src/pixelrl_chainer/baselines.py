@@ -24,10 +24,13 @@ from .task import Task
 Plane = NDArray[np.float32]
 """Gray image (H, W), 1 is white, not clipped."""
 
+Mask = NDArray[np.bool_]
+"""Lost pixels (H, W); none where the clean image is unknown."""
+
 NLM_PATCH, NLM_DISTANCE, NLM_STRENGTH = 5, 6, 0.6
 """Patches of 5x5 within 13x13 pixels, as in the examples of scikit-image; h = 0.6 sigma."""
 
-TV_WEIGHT = 0.6
+TV_WEIGHT = 0.8
 """Weight of the total variation in units of sigma."""
 
 MEDIAN_SIZE = 5
@@ -38,8 +41,8 @@ INTACT_PIXELS = 8
 """A median filter of impulse noise expects at least this many untouched pixels in its window."""
 
 INPAINT_RADIUS = 3
-INPAINT_THRESHOLD = 16 / 255
-"""A pixel that differs from the clean image by more is filled in; less may be JPEG compression."""
+LOST = 16 / 255
+"""A pixel is lost if it differs from the clean image by more; less may be JPEG compression."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,9 @@ class Baseline:
     tasks : tuple of str
         What it is meant for, keys of ``TASKS``.
     restore : callable
-        (plane, task, clean plane or None) -> restored plane, float32 (H, W) each.
+        (plane, task, mask of lost pixels) -> restored plane, float32 (H, W).
     needs_clean : bool
-        Whether it is told which pixels are corrupted, by the clean image.
+        Whether it looks at the mask, which is made from the clean image.
     requires : str or None
         Module of an extra of the same name.
     """
@@ -63,17 +66,17 @@ class Baseline:
     name: str
     label: str
     tasks: tuple[str, ...]
-    restore: Callable[[Plane, Task, Plane | None], Plane]
+    restore: Callable[[Plane, Task, Mask], Plane]
     needs_clean: bool = False
     requires: str | None = None
 
 
-def stabilise(counts: NDArray[Any]) -> NDArray[Any]:
+def stabilise(counts: Any) -> Any:
     """Anscombe's transform: Poisson counts become values with a standard deviation of about 1."""
     return 2 * np.sqrt(np.maximum(counts, 0) + 3 / 8)
 
 
-def unstabilise(values: NDArray[Any]) -> NDArray[Any]:
+def unstabilise(values: Any) -> Any:
     """Turn means of :func:`stabilise` into means of counts without bias.
 
     Closed form of Mäkitalo and Foi, IEEE TIP 20(9), 2011, for values from 2 sqrt(3/8) on, what no
@@ -92,13 +95,13 @@ def _at_known_noise(denoise: Callable[[NDArray[Any], float], NDArray[Any]]) -> C
     which white stays 1.
     """
 
-    def restore(plane: Plane, task: Task, clean: Plane | None) -> Plane:
+    def restore(plane: Plane, task: Task, lost: Mask) -> Plane:
         level = float(task.level or 0)
         if level == 0:
             return plane
         if task.level_name == "sigma":
             return np.asarray(denoise(plane, level / 255), np.float32)
-        white = float(stabilise(np.float64(level)))
+        white = float(stabilise(level))
         stable = denoise(stabilise(plane.astype(np.float64) * level) / white, 1 / white)
         return np.asarray(unstabilise(stable * white) / level, np.float32)
 
@@ -135,7 +138,7 @@ def median_size(density: float) -> int:
     return size
 
 
-def _median(plane: Plane, task: Task, clean: Plane | None) -> Plane:
+def _median(plane: Plane, task: Task, lost: Mask) -> Plane:
     """Median of a square window, wider where a known share of the pixels is lost.
 
     OpenCV has windows wider than 5 for 8 bits only; impulse noise on 8-bit images needs no more.
@@ -146,9 +149,9 @@ def _median(plane: Plane, task: Task, clean: Plane | None) -> Plane:
     return np.asarray(cv2.medianBlur(plane, MEDIAN_SIZE), np.float32)
 
 
-def _inpaint(plane: Plane, task: Task, clean: Plane | None) -> Plane:
+def _inpaint(plane: Plane, task: Task, lost: Mask) -> Plane:
     """OpenCV's inpainting by Telea's method (2004), told which pixels are corrupted; in 8 bits."""
-    mask = (np.abs(plane - clean) > INPAINT_THRESHOLD).astype(np.uint8)
+    mask = lost.astype(np.uint8)
     return to_float(cv2.inpaint(to_8bit(plane), mask, INPAINT_RADIUS, cv2.INPAINT_TELEA))
 
 
@@ -161,9 +164,7 @@ BASELINES: dict[str, Baseline] = {
         Baseline("nlm", "non-local means, told the noise", _NOISE, _at_known_noise(_nlm)),
         Baseline("tv", "total variation, told the noise", _NOISE, _at_known_noise(_tv)),
         Baseline("median", "median filter", (*_NOISE, *_LOST_PIXELS), _median),
-        Baseline(
-            "bm3d", "BM3D, told the noise", _NOISE, _at_known_noise(_bm3d), requires="bm3d"
-        ),
+        Baseline("bm3d", "BM3D, told the noise", _NOISE, _at_known_noise(_bm3d), requires="bm3d"),
         Baseline(
             "inpaint",
             "inpainting (Telea), told the lost pixels",
@@ -234,10 +235,10 @@ class Restorer:
                 f"the baseline {self.baseline.name} is told the lost pixels by the clean image, "
                 "and there is none"
             )
-        planes = to_numpy(images)[:, 0]
-        known = [None] * len(planes) if clean is None else to_numpy(clean)[:, 0]
+        planes = np.ascontiguousarray(to_numpy(images)[:, 0])
+        known = planes if clean is None else to_numpy(clean)[:, 0]
         restored = [
-            self.baseline.restore(np.ascontiguousarray(plane), self.task, other)
+            self.baseline.restore(plane, self.task, np.abs(plane - other) > LOST)
             for plane, other in zip(planes, known, strict=True)
         ]
         return xp_of(images).asarray(np.stack(restored)[:, np.newaxis])

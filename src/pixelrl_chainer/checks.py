@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,13 +82,13 @@ def look_at_images(folder: Path, count: int | None = None) -> Contents:
     return found
 
 
-def look_at_pairs(folder: Path, splits: dict[str, tuple[str, str, int | None]]) -> Contents:
+def look_at_pairs(folder: Path, splits: Mapping[str, tuple[str, str, int | None]]) -> Contents:
     """Decode the images of pairs and compare their names and sizes.
 
     Parameters
     ----------
     folder : Path
-    splits : dict
+    splits : mapping
         By what a pair is called: the two folders below ``folder`` and how many pairs there have to
         be, None for any number.
     """
@@ -99,7 +99,7 @@ def look_at_pairs(folder: Path, splits: dict[str, tuple[str, str, int | None]]) 
         except DataError as error:
             found.problems.append(str(error))
             continue
-        for one, other, side in ((*sides, second), (*sides[::-1], first)):
+        for one, other, side in ((sides[0], sides[1], second), (sides[1], sides[0], first)):
             if single := sorted(one.keys() - other.keys()):
                 found.problems.append(f"{len(single)} without partner in {side} ({single[0]}, …)")
         both = sorted(sides[0].keys() & sides[1].keys())
