@@ -48,11 +48,16 @@ class Source:
     exact: bool = True
 
 
+def cache() -> Path:
+    """Return the user's cache."""
+    return Path(pooch.os_cache(_CACHE_NAME))
+
+
 def user_places(name: str) -> list[Path]:
     """Return the folders searched for a set that is not part of a package, first choice first."""
     root = os.environ.get("PIXELRL_DATA")
     own = [Path(root).expanduser() / name] if root else []
-    return [*own, Path("data") / name, Path(pooch.os_cache(_CACHE_NAME)) / name]
+    return [*own, Path("data") / name, cache() / name]
 
 
 def _scikit_image_places() -> list[Path]:
@@ -108,7 +113,7 @@ SOURCES: dict[str, Source] = {
             "bsd68",
             exact=True,
         ),
-        _from_user("newsgroups", _PREPARE.format("newsgroups")),
+        _from_user("newsgroups", "run 'pixelrl-chainer data fetch newsgroups'"),
         _from_user("text-masks", _PREPARE.format("text-masks"), "text_masks"),
         _from_user("fonts", "copy Liberation Sans and Serif there, 8 files"),
         *(
@@ -187,10 +192,14 @@ def available() -> dict[str, Path | None]:
 
 def missing_message(name: str) -> str:
     """Return the line that tells a user how to obtain a set that was not found."""
+    looked = ", ".join(str(place) for place in places(name))
+    return f"{name} was not found (looked in {looked or 'no folder'}); {remedy(name)}"
+
+
+def remedy(name: str) -> str:
+    """Return what to do to obtain a set."""
     source = _source(name)
-    looked = ", ".join(str(place) for place in source.places())
-    remedy = f"run 'pixelrl-chainer data fetch {name}'" if source.url else source.by_hand
-    return f"{name} was not found (looked in {looked or 'no folder'}); {remedy}"
+    return f"run 'pixelrl-chainer data fetch {name}'" if source.url else source.by_hand
 
 
 def fetch(
