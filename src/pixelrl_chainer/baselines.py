@@ -7,6 +7,7 @@ OpenCV, scikit-image and bm3d run on the CPU: arrays on a GPU are copied there a
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -37,8 +38,9 @@ MEDIAN_SIZE = 5
 """Side of the median's window, as of the agents' filter, unless the share of lost pixels is known.
 """
 
-INTACT_PIXELS = 8
-"""A median filter of impulse noise expects at least this many untouched pixels in its window."""
+OUTVOTED = 3
+"""A median of impulse noise fails where pepper, or salt, fills half of its window: the window is so
+wide that this is as many standard deviations from what is expected."""
 
 INPAINT_RADIUS = 3
 LOST = 16 / 255
@@ -131,9 +133,12 @@ def _bm3d(plane: NDArray[Any], sigma: float) -> NDArray[Any]:
 
 
 def median_size(density: float) -> int:
-    """Smallest odd window, at least 3, with :data:`INTACT_PIXELS` expected at this density."""
-    size = 3
-    while size < 255 and size**2 * (1 - density) < INTACT_PIXELS:
+    """Smallest odd window, at least 3, that pepper is unlikely to fill by half, see :data:`OUTVOTED`.
+
+    Of n pixels n p +- sqrt(n p (1 - p)) are pepper, p = density / 2.
+    """
+    pepper, size = density / 2, 3
+    while size < 255 and size * (1 / 2 - pepper) < OUTVOTED * math.sqrt(pepper * (1 - pepper)):
         size += 2
     return size
 
