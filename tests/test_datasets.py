@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from pixelrl_chainer import datasets, sources
-from pixelrl_chainer.datasets import TEST_FILES, check_dataset, open_dataset, registered_files
+from pixelrl_chainer.checks import check
+from pixelrl_chainer.datasets import TEST_FILES, open_dataset, registered_files
 from pixelrl_chainer.errors import DataError
 from pixelrl_chainer.images import read_gray, read_image, write_image
 from pixelrl_chainer.imagesets import ImageSet
@@ -33,7 +34,7 @@ def test_splits_are_disjoint_and_complete(name: str) -> None:
 
 
 def test_bundled_photographs() -> None:
-    assert check_dataset("bundled").ok
+    assert check("bundled").ok
     train, test = (open_dataset("bundled", split) for split in ("train", "test"))
     assert test.names == ("camera", "chelsea", "coffee")
     assert len(train) == 9
@@ -119,7 +120,7 @@ def test_check_of_own_folder_decodes_every_image(tmp_path: Path) -> None:
     make_images(tmp_path / "train", "a.png", "b.png")
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "c.png").write_bytes(b"damaged")
-    report = check_dataset(tmp_path)
+    report = check(tmp_path)
     assert (report.good, report.missing, report.wrong) == (2, (), (str(Path("test/c.png")),))
 
 

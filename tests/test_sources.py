@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pixelrl_chainer import sources
+from pixelrl_chainer.checks import check
 from pixelrl_chainer.errors import DataError
 
 FILES = {"a.bin": b"first" * 40, "sub/b.bin": b"second" * 40, "sub/c.bin": b"third" * 40}
@@ -58,7 +59,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def use_tiny_set(url: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = sources.Source("tiny", url, lambda: [], "copy a.bin there")
+    source = sources.Source("tiny", url, lambda: sources.user_places("tiny"), "copy a.bin there")
     monkeypatch.setitem(sources.SOURCES, "tiny", source)
     registered = {name: hashlib.sha256(data).hexdigest() for name, data in FILES.items()}
     monkeypatch.setattr(sources, "checksums", lambda name: registered)
@@ -73,7 +74,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 def test_fetch_downloads_once(server: Server, tmp_path: Path) -> None:
     assert sources.fetch("tiny", tmp_path, progress=False) == tmp_path
     assert files_below(tmp_path) == FILES
-    assert sources.check("tiny", tmp_path).ok
+    assert check("tiny", tmp_path).ok
     server.requests.clear()
     sources.fetch("tiny", tmp_path, progress=False)
     assert server.requests == []
@@ -167,7 +168,7 @@ def test_registries(name: str, count: int, example: str) -> None:
     ("name", "folder"), [("bsd68", "data/bsd68"), ("official-weights", "weights/official")]
 )
 def test_registered_checksums_are_those_of_the_files(shared: Path, name: str, folder: str) -> None:
-    report = sources.check(name, shared / folder)
+    report = check(name, shared / folder)
     assert report.ok
     assert report.good == len(sources.checksums(name))
 
@@ -179,7 +180,7 @@ def test_check_names_missing_and_wrong_files(
     (tmp_path / "a.bin").write_bytes(FILES["a.bin"])
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "b.bin").write_bytes(b"damaged")
-    report = sources.check("tiny", tmp_path)
+    report = check("tiny", tmp_path)
     assert (report.good, report.missing, report.wrong) == (1, ("sub/c.bin",), ("sub/b.bin",))
     assert not report.ok
     expected = f"tiny in {tmp_path}: 1 good, 1 missing (sub/c.bin), 1 wrong (sub/b.bin)"
@@ -198,7 +199,7 @@ def test_search_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert sources.find("bsd68") is None
     with pytest.raises(DataError, match="run 'pixelrl-chainer data fetch bsd68'"):
-        sources.check("bsd68")
+        check("bsd68")
     for place in (cache, here, own):
         (place / "test").mkdir(parents=True)
         (place / "test" / "101085.jpg").touch()

@@ -23,7 +23,7 @@ def info_command(json_file: str | None) -> None:
     from .backend import gpu_count, select_device
     from .kernels.cudnn_plan import in_use
     from .results import versions
-    from .sources import available
+    from .sources import available, remedy
 
     found: dict[str, Any] = {
         "versions": versions(),
@@ -38,25 +38,43 @@ def info_command(json_file: str | None) -> None:
     lines.append(f"{'convolutions':32} {found['convolutions']}")
     lines.append(f"{'shims applied':32} {', '.join(found['shims']) or 'none'}")
     lines += [
-        f"{name:32} {path or f'not found (pixelrl-chainer data fetch {name})'}"
-        for name, path in found["data"].items()
+        f"{name:32} {path or f'not found; {remedy(name)}'}" for name, path in found["data"].items()
     ]
     emit(found, json_file, "\n".join(lines))
 
 
 @cli.group("data")
 def data_group() -> None:
-    """Fetch and check data sets and the authors' weights."""
+    """Fetch, prepare and check data sets and the authors' weights."""
 
 
 @data_group.command("fetch")
 @click.argument("name")
 @click.option("--output", "-o", type=PATH, help="Folder to fill (default: the user's cache).")
 def fetch_command(name: str, output: Path | None) -> None:
-    """Download NAME (bsd68 or official-weights), each file checked by SHA-256; repeat to resume."""
-    from .sources import fetch
+    """Download NAME (bsd68, official-weights, newsgroups), check its SHA-256; repeat to resume."""
+    from .prepare import fetch
 
     click.echo(fetch(name, output))
+
+
+@data_group.command("prepare")
+@click.argument("name")
+@click.option("--from", "origin", type=PATH, required=True, help="Folder, tar or zip archive.")
+@click.option("--output", "-o", type=PATH, help="Folder to make (default: in the user's cache).")
+@click.option("--force", is_flag=True, help="Replace the folder if it exists.")
+def prepare_command(name: str, origin: Path, output: Path | None, force: bool) -> None:
+    """Copy a downloaded NAME into the layout in which it is found, and check it.
+
+    NAME is bsd68, newsgroups, text-masks, color-STYLE, saliency or waterloo; data/README.md says
+    where they come from. The original is not changed.
+    """
+    from .prepare import prepare
+
+    report = prepare(name, origin, output, force=force)
+    click.echo(str(report))
+    if report.wrong:
+        click.echo("usable, but not the registered files: results will say so", err=True)
 
 
 @data_group.command("check")
@@ -64,11 +82,11 @@ def fetch_command(name: str, output: Path | None) -> None:
 @click.option("--folder", type=PATH, help="Where the files lie, if not in a usual place.")
 def check_command(names: tuple[str, ...], folder: Path | None) -> None:
     """Compare data sets on this machine with their checksums; without NAMES, all that are here."""
-    from .datasets import check_dataset
+    from .checks import check
     from .sources import available
 
     chosen = names or tuple(name for name, path in available().items() if path)
-    reports = [check_dataset(name, folder) for name in chosen]
+    reports = [check(name, folder) for name in chosen]
     for report in reports:
         click.echo(str(report))
     if not all(report.ok for report in reports):

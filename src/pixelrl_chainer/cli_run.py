@@ -80,6 +80,7 @@ def train_command(output: Path, device: str, **given: Any) -> None:
 @cli.command("eval", cls=Command)
 @task_options
 @click.option("--agent", default="network", show_default=True, help="network, random or none.")
+@click.option("--baseline", help="Classical method instead: nlm, tv, median, bm3d or inpaint.")
 @weights_option
 @variant_option
 @click.option("--data", "test_data", multiple=True, help="Data set or folder; repeatable.")
@@ -98,6 +99,7 @@ def train_command(output: Path, device: str, **given: Any) -> None:
 @common_options
 def eval_command(
     agent: str,
+    baseline: str | None,
     weights: Path | None,
     variant: str | None,
     test_data: tuple[str, ...],
@@ -116,6 +118,8 @@ def eval_command(
 
     if given["seed"] is not None and given["seeds"]:
         raise click.UsageError("give --seed or --seeds, not both")
+    if baseline and (agent != "network" or weights or variant):
+        raise click.UsageError("give --baseline without --agent, --weights and --variant")
     config = make_config(
         given["assignments"],
         sigma=given["sigma"],
@@ -133,13 +137,15 @@ def eval_command(
     )
     config = resolve_data(config)
     images = open_images(config, "test")
-    chosen = choose(weights, config, variant) if agent == "network" else None
+    network = agent == "network" and not baseline
+    chosen = choose(weights, config, variant) if network else None
     result = run_evaluation(
         config,
         agent,
         chosen and chosen.weights,
         images,
         variant=variant,
+        baseline=baseline,
         origin=chosen.origin if chosen else "",
         device=select_device(device),
         progress=bar,

@@ -12,7 +12,6 @@ from .errors import DataError
 from .images import list_images, read_gray
 from .imagesets import ImageSet, Read
 from .pairs import open_folder as open_pairs_folder
-from .sources import CheckReport
 
 Spec = str | Path
 """Name of a data set, or a folder of images."""
@@ -215,37 +214,6 @@ def _join(sets: Sequence[ImageSet]) -> ImageSet:
     )
 
 
-def check_dataset(spec: Spec, folder: str | Path | None = None) -> CheckReport:
-    """Check that a set of files is complete and undamaged.
-
-    Parameters
-    ----------
-    spec : str or Path
-        A name of :data:`pixelrl_chainer.sources.SOURCES`, whose files are compared with their
-        registered SHA-256; or a folder, all of whose images are decoded.
-    folder : str or Path, optional
-        Where the named set lies, if not in one of the places searched.
-
-    Returns
-    -------
-    CheckReport
-
-    Raises
-    ------
-    DataError
-        If the set is not found or the folder holds no images.
-    """
-    name = str(spec).lower()
-    if name in sources.SOURCES:
-        return sources.check(name, folder)
-    root = Path(spec).expanduser()
-    paths = sorted(
-        {path for split in SPLITS for path in _open(root, split, "gray", read_gray).paths}
-    )
-    damaged = [str(path.relative_to(root)) for path in paths if not _readable(path)]
-    return CheckReport(root.name, root, len(paths) - len(damaged), (), tuple(damaged))
-
-
 def _open(spec: Spec, split: str, reads: str, read: Read) -> ImageSet:
     """Open what one name or folder stands for."""
     dataset = DATASETS.get(str(spec).lower())
@@ -261,12 +229,3 @@ def _open(spec: Spec, split: str, reads: str, read: Read) -> ImageSet:
         f"no data set or folder {str(spec)!r}; expected one of {', '.join(DATASETS)} "
         "or a folder of images"
     )
-
-
-def _readable(path: Path) -> bool:
-    """Tell whether an image file can be decoded."""
-    try:
-        read_gray(path)
-    except DataError:
-        return False
-    return True

@@ -10,6 +10,7 @@ import numpy as np
 
 from .agent import PixelwisePolicy
 from .backend import CPU, Array, Device, to_numpy, xp_of
+from .baselines import Restorer
 from .degradations import Rng
 from .env import PixelEnv, Rollout
 from .imagesets import ImageSet
@@ -55,7 +56,7 @@ class RandomAgents:
 
 
 def rollout(
-    actor: Actor | None,
+    actor: Actor | Restorer | None,
     env: PixelEnv,
     images: Array,
     target: Array | None = None,
@@ -68,13 +69,13 @@ def rollout(
 
     Parameters
     ----------
-    actor : Actor or None
-        None leaves the images as they are.
+    actor : Actor, Restorer or None
+        None leaves the images as they are; a classical method restores them without steps.
     env : PixelEnv
     images : array, float32 (B, C, H, W)
         First state.
     target : array or None, float32 (B, C', H, W)
-        Only used by a task that observes it, which then must have it.
+        Only used by a task that observes it, or a method that is told it; they must have it.
     record : bool
         Keep the state and the action map of every step.
     tile : int
@@ -97,6 +98,8 @@ def rollout(
     result = Rollout(images, [images] if record else [])
     if actor is None:
         return result
+    if isinstance(actor, Restorer):
+        return Rollout(actor.restore(images, target))
     seen = target if task.observes_target else None
     observations, done = env.reset(images, seen, testing=True), False
     actor.stop_episode()
@@ -114,7 +117,7 @@ def rollout(
 
 
 def augmented_rollout(
-    actor: Actor | None,
+    actor: Actor | Restorer | None,
     env: PixelEnv,
     images: Array,
     target: Array | None = None,
@@ -159,7 +162,7 @@ def starts(
 
 
 def evaluate(
-    actor: Actor | None,
+    actor: Actor | Restorer | None,
     env: PixelEnv,
     images: ImageSet,
     config: EvalConfig,
@@ -171,7 +174,7 @@ def evaluate(
 
     Parameters
     ----------
-    actor : Actor or None
+    actor : Actor, Restorer or None
         None scores the first states themselves.
     env : PixelEnv
     images : ImageSet

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from . import paper
+from .baselines import BASELINES
 from .files import replace_atomically
 from .metrics import Metric
 from .tasks import TASKS
 
-LABELS = {row.key: row.label for row in paper.TABLE_II}
-"""What the agents of a result are called, as in the paper's tables."""
+LABELS = {row.key: row.label for row in paper.TABLE_II} | {
+    baseline.name: baseline.label for baseline in BASELINES.values()
+}
+"""What the agents of a result are called, as in the paper's tables, and the classical methods."""
 
 ORIGINS: dict[str | None, str] = {"shipped": ", shipped weights", "run": "", "given": "", None: ""}
 

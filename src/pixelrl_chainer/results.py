@@ -16,6 +16,7 @@ from . import sources
 from ._version import __version__
 from .agent import PixelwisePolicy
 from .backend import CPU, Device
+from .baselines import Restorer
 from .config import override
 from .datasets import DATASETS, TEST_FILES, registered_files
 from .env import PixelEnv, make_env
@@ -91,8 +92,11 @@ def _make_actor(
     env: PixelEnv,
     device: Device,
     variant: str | None,
-) -> tuple[Actor | None, str]:
+    baseline: str | None,
+) -> tuple[Actor | Restorer | None, str]:
     """Return the agents of that name and the key of their row in the published tables."""
+    if baseline is not None:
+        return Restorer(baseline, env.task), baseline
     if agent not in AGENTS:
         raise ConfigError(f"unknown agent {agent!r}: expected one of {', '.join(AGENTS)}")
     if agent == "none":
@@ -115,6 +119,7 @@ def run_evaluation(
     images: ImageSet,
     *,
     variant: str | None = None,
+    baseline: str | None = None,
     origin: str = "given",
     device: Device = CPU,
     progress: Progress = no_progress,
@@ -131,6 +136,8 @@ def run_evaluation(
     images : ImageSet
     variant : str or None
         Variant the weights must have; None takes theirs.
+    baseline : str or None
+        Classical method to score instead of ``agent``, a key of ``BASELINES``.
     origin : str
         Where the weights come from: ``given``, ``run`` or ``shipped``.
     device : Device
@@ -149,8 +156,9 @@ def run_evaluation(
     """
     env = make_env(config)
     task = env.task
+    agent = agent if baseline is None else "baseline"
     weights = weights if agent == "network" else None
-    actor, key = _make_actor(config, agent, weights, env, device, variant)
+    actor, key = _make_actor(config, agent, weights, env, device, variant, baseline)
     begin = time.perf_counter()
     count = min(len(images), config.eval.limit or len(images)) * len(config.eval.seeds)
     with device.use(), progress(count, f"evaluating {key}") as advance:

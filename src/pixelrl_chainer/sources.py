@@ -13,6 +13,7 @@ import pooch
 from tqdm import tqdm
 
 from .errors import DataError
+from .paper import STYLES
 
 PUBLISHED_COMMIT = "e0f5d35f4303724d90c1f5c6d9663c07284419e3"
 """Commit of the authors' repository whose files the checksums were computed from."""
@@ -24,68 +25,39 @@ _CACHE_NAME = "pixelrl_chainer"
 
 @dataclass(frozen=True)
 class Source:
-    """A set of files with known checksums.
+    """A set of files.
 
     Attributes
     ----------
     name : str
-        Name of the set and of its folder.
+        Name of the set and of its registry.
     url : str or None
         Address below which the files lie under their registered names; None: not downloadable.
     places : callable
         Returns the folders in which the set is looked for, first choice first.
     by_hand : str
         What to do without a network, as the end of a sentence.
+    exact : bool
+        Whether the registered files are the set; else they are those of one known copy.
     """
 
     name: str
     url: str | None
     places: Callable[[], list[Path]]
     by_hand: str
+    exact: bool = True
 
 
-@dataclass(frozen=True)
-class CheckReport:
-    """What a check of a set of files found; names are relative to ``folder``.
-
-    Attributes
-    ----------
-    name : str
-        What was checked.
-    folder : Path
-        Where.
-    good : int
-        Number of files that are as they should be.
-    missing, wrong : tuple of str
-        Files that are not there; files with another content, or images that cannot be read.
-    """
-
-    name: str
-    folder: Path
-    good: int
-    missing: tuple[str, ...]
-    wrong: tuple[str, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every file is as it should be."""
-        return not (self.missing or self.wrong)
-
-    def __str__(self) -> str:
-        """Return the report as one line."""
-        parts = [f"{self.name} in {self.folder}: {self.good} good"]
-        for title, names in (("missing", self.missing), ("wrong", self.wrong)):
-            if names:
-                shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-                parts.append(f"{len(names)} {title} ({shown})")
-        return ", ".join(parts)
+def cache() -> Path:
+    """Return the user's cache."""
+    return Path(pooch.os_cache(_CACHE_NAME))
 
 
 def user_places(name: str) -> list[Path]:
-    """Return the folders searched for a downloadable set, first choice first."""
+    """Return the folders searched for a set that is not part of a package, first choice first."""
     root = os.environ.get("PIXELRL_DATA")
     own = [Path(root).expanduser() / name] if root else []
-    return [*own, Path("data") / name, Path(pooch.os_cache(_CACHE_NAME)) / name]
+    return [*own, Path("data") / name, cache() / name]
 
 
 def _scikit_image_places() -> list[Path]:
@@ -94,6 +66,19 @@ def _scikit_image_places() -> list[Path]:
     folders = package.submodule_search_locations if package else None
     return [Path(folder) / "data" for folder in folders or ()]
 
+
+def _from_user(
+    name: str, by_hand: str, *folders: str, url: str | None = None, exact: bool = False
+) -> Source:
+    """Make the entry of a set that the user fetches or brings, in folders of its or other names."""
+
+    def places() -> list[Path]:
+        return [place for folder in folders or (name,) for place in user_places(folder)]
+
+    return Source(name, url, places, by_hand, exact)
+
+
+_PREPARE = "run 'pixelrl-chainer data prepare {} --from PATH'"
 
 SOURCES: dict[str, Source] = {
     source.name: source
@@ -104,18 +89,43 @@ SOURCES: dict[str, Source] = {
             _scikit_image_places,
             "reinstall scikit-image 0.22 or later with pip",
         ),
-        Source(
+        _from_user(
             "bsd68",
-            _RAW + "BSD68/gray/",
-            lambda: user_places("bsd68"),
             f"copy the folders train and test of BSD68/gray in {REPOSITORY} there",
+            url=_RAW + "BSD68/gray/",
+            exact=True,
         ),
-        Source(
+        _from_user(
             "official-weights",
-            _RAW,
-            lambda: user_places("official-weights"),
             f"copy the folders denoise* and initial_weight of {REPOSITORY} there",
+            url=_RAW,
+            exact=True,
         ),
+        _from_user(
+            "extra-weights",
+            "copy the two files there if you have them",
+            *("extra-weights", "official-weights"),
+            exact=True,
+        ),
+        _from_user(
+            "bsd68-text",
+            "copy the authors' 68 images into the folder test_text there",
+            "bsd68",
+            exact=True,
+        ),
+        _from_user("newsgroups", "run 'pixelrl-chainer data fetch newsgroups'"),
+        _from_user("text-masks", _PREPARE.format("text-masks"), "text_masks"),
+        _from_user("fonts", "copy Liberation Sans and Serif there, 8 files"),
+        *(
+            _from_user(
+                f"color-{style}",
+                _PREPARE.format(f"color-{style}"),
+                *(f"color/{style}", f"color/{style.rpartition('-')[2]}"),
+            )
+            for style in STYLES
+        ),
+        _from_user("saliency", _PREPARE.format("saliency")),
+        _from_user("waterloo", _PREPARE.format("waterloo")),
     )
 }
 """Every set of files the program knows, by name."""
@@ -132,7 +142,8 @@ def checksums(name: str) -> dict[str, str]:
     Returns
     -------
     dict
-        SHA-256 (64 hexadecimal digits) by file name relative to the set's folder, with "/".
+        SHA-256 (64 hexadecimal digits) by file name relative to the set's folder, with "/"; empty
+        for a set without a registry.
 
     Raises
     ------
@@ -140,7 +151,7 @@ def checksums(name: str) -> dict[str, str]:
         If the name is unknown.
     """
     file = resources.files(__package__) / "registry" / f"{_source(name).name}.txt"
-    text = file.read_text(encoding="ascii")
+    text = file.read_text(encoding="ascii") if file.is_file() else ""
     return dict(line.split() for line in text.splitlines())
 
 
@@ -161,11 +172,15 @@ def places(name: str) -> list[Path]:
 def find(name: str) -> Path | None:
     """Return the first of :func:`places` that holds a file of the set, or None.
 
+    Of a set that is not defined by its registry, the first that is there.
+
     Raises
     ------
     DataError
         If the name is unknown.
     """
+    if not _source(name).exact:
+        return next((place for place in places(name) if place.is_dir()), None)
     names = checksums(name)
     return next((p for p in places(name) if any((p / file).is_file() for file in names)), None)
 
@@ -177,40 +192,14 @@ def available() -> dict[str, Path | None]:
 
 def missing_message(name: str) -> str:
     """Return the line that tells a user how to obtain a set that was not found."""
+    looked = ", ".join(str(place) for place in places(name))
+    return f"{name} was not found (looked in {looked or 'no folder'}); {remedy(name)}"
+
+
+def remedy(name: str) -> str:
+    """Return what to do to obtain a set."""
     source = _source(name)
-    looked = ", ".join(str(place) for place in source.places())
-    remedy = f"run 'pixelrl-chainer data fetch {name}'" if source.url else source.by_hand
-    return f"{name} was not found (looked in {looked or 'no folder'}); {remedy}"
-
-
-def check(name: str, folder: str | Path | None = None) -> CheckReport:
-    """Compare the files of a set with their registered checksums.
-
-    Parameters
-    ----------
-    name : str
-        One of :data:`SOURCES`.
-    folder : str or Path, optional
-        Folder of the set; by default the one :func:`find` returns.
-
-    Returns
-    -------
-    CheckReport
-        Other files in the folder are not reported.
-
-    Raises
-    ------
-    DataError
-        If the name is unknown or no folder is given and none is found.
-    """
-    root = Path(folder) if folder is not None else find(name)
-    if root is None:
-        raise DataError(missing_message(name))
-    registered = checksums(name)
-    present = [file for file in registered if (root / file).is_file()]
-    wrong = [file for file in present if pooch.file_hash(root / file) != registered[file]]
-    missing = [file for file in registered if file not in set(present)]
-    return CheckReport(name, root, len(present) - len(wrong), tuple(missing), tuple(wrong))
+    return f"run 'pixelrl-chainer data fetch {name}'" if source.url else source.by_hand
 
 
 def fetch(
@@ -250,7 +239,7 @@ def fetch(
     source = _source(name)
     if source.url is None:
         raise DataError(f"{name} cannot be downloaded; {source.by_hand}")
-    folder = Path(destination) if destination is not None else _default_destination(source.name)
+    folder = Path(destination) if destination is not None else default_destination(source.name)
     registered = checksums(name)
     store = pooch.create(folder, source.url, registry=registered, retry_if_failed=retries)
     pooch.get_logger().setLevel("WARNING")
@@ -276,10 +265,10 @@ def _fetch_file(store: pooch.Pooch, file: str, by_hand: str) -> None:
         ) from error
 
 
-def _default_destination(name: str) -> Path:
-    """Return the folder that ``fetch`` fills: the user's own choice or the cache."""
-    first, *_, cache = user_places(name)
-    return first if os.environ.get("PIXELRL_DATA") else cache
+def default_destination(name: str) -> Path:
+    """Return the folder that a set is put into: the user's own choice or the cache."""
+    first, second, *_ = _source(name).places()
+    return first if os.environ.get("PIXELRL_DATA") else second
 
 
 def _source(name: str) -> Source:
