@@ -35,6 +35,7 @@ IMAGE_SIDE = {
         "kernels.operations",
     ),
     *("kernels.actions_cpu", "kernels.actions_gpu", "kernels.patches"),
+    *("color", "color_actions", "kernels.lab"),
 }
 """What happens to images: knows no network."""
 
