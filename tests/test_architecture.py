@@ -29,6 +29,7 @@ IMAGE_SIDE = {
     *("kernels.median", "kernels.borders", "kernels.operations", "kernels.lab"),
     *("text", "text_sets", "text_task", "color_task", "documents", "fonts", "glyphs"),
     *("kernels.actions_cpu", "kernels.actions_gpu", "kernels.patches"),
+    *("color", "color_actions", "kernels.lab"),
 }
 """What happens to images: knows no network."""
 

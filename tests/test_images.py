@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -207,3 +209,32 @@ def test_list_images_says_what_it_found(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="expected a folder") as error:
             images.list_images(path)
         one_line(error)
+
+
+def with_profile(png: bytes) -> bytes:
+    """Put a colour profile that libpng complains about behind the header of a PNG file."""
+    body = b"iCCPname\0\0" + zlib.compress(b"no profile")
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return png[:33] + chunk + png[33:]
+
+
+def test_a_profile_changes_nothing_and_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    images.write_image(tmp_path / "a.png", picture)
+    plain = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "b.png").write_bytes(with_profile(plain))
+    cv2.imread(str(tmp_path / "b.png"))
+    assert "iCCP" in capfd.readouterr().err, "the test makes no profile"
+    np.testing.assert_array_equal(images.read_image(tmp_path / "b.png"), picture)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("length", [8, 10, 20, 33, 40, 45, 60])
+def test_a_png_cut_short_anywhere(tmp_path: Path, length: int) -> None:
+    images.write_image(tmp_path / "a.png", np.zeros((5, 6), np.uint8))
+    damaged = with_profile((tmp_path / "a.png").read_bytes())[:length]
+    (tmp_path / "b.png").write_bytes(damaged)
+    with pytest.raises(DataError, match=r"b\.png is not a whole image"):
+        images.read_image(tmp_path / "b.png")

@@ -141,10 +141,11 @@ def _take(action: Action, images: Array, chosen: Array, result: Array) -> Array:
         return result
     if action.scope != "pixel":
         return np.where(chosen[:, None], action.apply(images), result)
-    batch, rows, columns = np.nonzero(chosen)
-    pixels = np.ascontiguousarray(images[batch, :, rows, columns].T)
-    changed = action.apply(pixels[None, :, None])
-    result[batch, :, rows, columns] = changed[0, :, 0].T
+    size = chosen[0].size
+    image, place = np.divmod(np.flatnonzero(chosen), size)
+    pixels = images.reshape(*images.shape[:2], size)[image, :, place]
+    changed = action.apply(np.ascontiguousarray(pixels.T)[None, :, None])
+    result.reshape(*result.shape[:2], size)[image, :, place] = changed[0, :, 0].T
     return result
 
 
