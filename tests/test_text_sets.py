@@ -100,7 +100,7 @@ def test_fonts_are_found_among_the_data(bare: Path, shared: Path) -> None:
         ({"text.masks": "{empty}"}, "no images in"),
         ({"text.masks": "{masks}"}, "small.png has a side of 12 pixels"),
         ({"text.masks": "{masks}", "text.documents": "{empty}"}, "both set: give one"),
-        ({"task.level": 3}, "task.level = 3: restore-text has no level"),
+        ({"task.level": 3}, "task.level = 3: restore-text has no levels"),
     ],
 )
 def test_what_cannot_be_used_is_one_line_before_training(
@@ -143,12 +143,25 @@ def test_training_and_testing_take_other_documents(bare: Path, tmp_path: Path) -
     task = make_task(build(changes=changes))
     clean = np.full((1, 1, 200, 200), 0.5, np.float32)
     rng = np.random.default_rng(0)
-    for testing, upright in ((False, True), (True, False)):
-        images, target = task.start(clean, rng, paired=False, testing=testing)
+    for split, upright in (("train", True), ("validation", True), ("test", False)):
+        images, target = task.start(clean, rng, paired=False, split=split)
         ink = images[0, 0] != target[0, 0]
         assert ink.any()
         rows, columns = (np.abs(np.diff(ink.astype(int), axis=axis)).sum() for axis in (0, 1))
         assert (columns > rows) == upright
+
+
+def test_validation_is_never_on_images_without_text(bare: Path, tmp_path: Path) -> None:
+    """Left alone these score 361 dB, and the best checkpoint would be one that does nothing."""
+    from pixelrl_chainer.train import Trainer
+
+    photographs = small.photographs(tmp_path / "photographs", height=48, width=48)
+    changes = {"task.name": "restore-text", "train.validation_size": 48}
+    for seed in range(8):
+        config = build(changes={**small.TRAINING, **changes, "train.seed": seed})
+        trainer = Trainer(config, open_dataset(photographs, reads="text"), tmp_path / str(seed))
+        images, target = trainer.validation
+        assert (images != target).any((1, 2, 3)).all()
 
 
 def test_apply_and_pairs_need_no_documents(bare: Path, tmp_path: Path) -> None:
@@ -162,9 +175,9 @@ def test_apply_and_pairs_need_no_documents(bare: Path, tmp_path: Path) -> None:
 
 
 def test_colour_images_have_one_text_in_all_channels(bare: Path) -> None:
-    task = TASKS["restore-text"]
+    task = make_task(build(changes={"task.name": "restore-text"}))
     clean = np.full((1, 3, 60, 60), 0.5, np.float32)
-    images, target = task.start(clean, np.random.default_rng(0), paired=False, testing=True)
+    images, target = task.start(clean, np.random.default_rng(0), paired=False, split="test")
     assert images.shape == target.shape == (3, 1, 60, 60)
     assert (images != target).any()
     np.testing.assert_array_equal(images[0], images[1])

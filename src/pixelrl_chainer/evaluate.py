@@ -158,7 +158,7 @@ def starts(
     for index in range(count):
         if protocol == "kair":
             rng = np.random.RandomState(seed)
-        yield task.start(images.load(index)[None], rng, paired=images.paired, testing=True)
+        yield task.start(images.load(index)[None], rng, paired=images.paired, split="test")
 
 
 def evaluate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -71,8 +71,8 @@ class Task:
         Factor of the cost.
     degrade : callable or None
         (clean, rng, level) -> corrupted image; None: data must come in pairs.
-    degrade_test : callable or None
-        The same where images are scored; None: as in training.
+    degrade_in : mapping
+        The same, where it is another for "validation" or "test".
     level_name, levels, level : str, tuple, number or text or None
         Columns of the published table: what distinguishes them, their values, and the one that is
         worked on.
@@ -111,7 +111,7 @@ class Task:
     cost: Callable[[Array, Array, float], Array]
     reward_scale: float
     degrade: Degradation | None = None
-    degrade_test: Degradation | None = None
+    degrade_in: Mapping[str, Degradation] = field(default_factory=dict)
     level_name: str = ""
     levels: tuple[Level, ...] = ()
     level: Level | None = None
@@ -147,7 +147,7 @@ class Task:
         return paper.published(self.tables.get(metric, ()), self.levels, row, self.level)
 
     def start(
-        self, stack: Array, rng: Rng, *, paired: bool, testing: bool = False
+        self, stack: Array, rng: Rng, *, paired: bool, split: str = "train"
     ) -> tuple[Array, Array]:
         """Make the first state and the target of an episode.
 
@@ -157,8 +157,9 @@ class Task:
             Clean images; or, ``paired``, the channels of the input before those of the target.
         rng : numpy.random.Generator or numpy.random.RandomState
             Source of the degradation.
-        paired, testing : bool
-            Whether ``stack`` holds pairs; whether this is no training.
+        paired : bool
+        split : {"train", "validation", "test"}
+            What the episode is for.
 
         Returns
         -------
@@ -179,7 +180,7 @@ class Task:
         elif self.degrade is None:
             raise DataError(f"{self.name} needs pairs of images, found single ones")
         else:
-            degrade = self.degrade_test if testing and self.degrade_test else self.degrade
+            degrade = self.degrade_in.get(split, self.degrade)
             images, target = degrade(stack, rng, self.level), stack
         if self.image_channels == 1:
             images, target = (x.reshape(-1, 1, *x.shape[2:]) for x in (images, target))

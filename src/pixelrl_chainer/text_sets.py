@@ -30,9 +30,10 @@ def open_source(settings: TextConfig, split: str) -> TextSource:
         What is not set is looked for: documents as ``newsgroups``, else masks as ``text_masks``,
         each in ``$PIXELRL_DATA``, ``data`` and the user's cache; without any, documents are
         generated. Fonts are also looked for as ``fonts``, before those of the system.
-    split : {"train", "test"}
-        Which documents or masks, if there is a sub-folder for each. Windows for training are taken
-        anywhere, mirrored and turned; a text for testing begins at the corner of its image.
+    split : {"train", "validation", "test"}
+        Validation takes the documents, or masks, for training. Only in training windows are taken
+        anywhere, mirrored and turned; otherwise a text begins at the corner of its image, so that
+        no image is without.
 
     Raises
     ------
@@ -43,7 +44,8 @@ def open_source(settings: TextConfig, split: str) -> TextSource:
     """
     if settings.documents and settings.masks:
         raise ConfigError("text.documents and text.masks are both set: give one of them")
-    return TextSource(_pages(settings, split), augment=split == "train")
+    part = "test" if split == "test" else "train"
+    return TextSource(_pages(settings, part), augment=split == "train")
 
 
 def lazy_source(settings: TextConfig, split: str) -> Callable[[], TextSource]:

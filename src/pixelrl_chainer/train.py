@@ -133,7 +133,7 @@ class Trainer:
             top, left = ((side - size) // 2 for side in stack.shape[1:])
             crops.append(stack[:, top : top + size, left : left + size])
         rng = stream(settings.seed, "eval")
-        return self.env.task.start(np.stack(crops), rng, paired=images.paired)
+        return self.env.task.start(np.stack(crops), rng, paired=images.paired, split="validation")
 
     def validate(self) -> float:
         """Mean of the task's first metric with ``eval.policy`` on the fixed validation crops."""
