@@ -100,7 +100,7 @@ def test_fonts_are_found_among_the_data(bare: Path, shared: Path) -> None:
         ({"text.masks": "{empty}"}, "no images in"),
         ({"text.masks": "{masks}"}, "small.png has a side of 12 pixels"),
         ({"text.masks": "{masks}", "text.documents": "{empty}"}, "both set: give one"),
-        ({"task.level": 3}, "task.level = 3: restore-text has no levels"),
+        ({"task.level": 3}, "task.level = 3: restore-text has no level"),
     ],
 )
 def test_what_cannot_be_used_is_one_line_before_training(

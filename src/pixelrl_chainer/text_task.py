@@ -37,7 +37,9 @@ def with_text(task: Task, config: Config) -> Task:
     if config.task.level is not None:
         raise ConfigError(f"task.level = {config.task.level:g}: {task.name} has no level")
     return replace(
-        task, degrade=text_of(config.text, "train"), degrade_test=text_of(config.text, "test")
+        task,
+        degrade=text_of(config.text, "train"),
+        degrade_in={split: text_of(config.text, split) for split in ("validation", "test")},
     )
 
 
@@ -51,7 +53,6 @@ RESTORE_TEXT = Task(
     cost=squared_error,
     reward_scale=paper.REWARD_SCALE,
     degrade=text_of(TextConfig(), "train"),
-    degrade_test=text_of(TextConfig(), "test"),
     reads="text",
     steps=paper.RESTORATION_STEPS,
     configure=with_text,
