@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pixelrl_chainer import color
-from pixelrl_chainer.backend import Array
+from pixelrl_chainer.backend import Array, to_numpy
 
 LAB_RANGES = np.array([100, 256, 256])
 HSV_RANGES = np.array([360, 1, 1])
@@ -185,3 +185,16 @@ def test_refuses_what_is_no_colour_image(convert: Callable[[Array], Array]) -> N
         convert(np.zeros((2, 1, 4, 5), np.float32))
     with pytest.raises(TypeError, match="float32, found uint8"):
         convert(np.zeros((2, 3, 4, 5), np.uint8))
+
+
+@pytest.mark.gpu
+@every_sample
+def test_gpu_equals_cpu(images: Array) -> None:
+    import cupy
+
+    sent = cupy.asarray(images)
+    np.testing.assert_array_equal(to_numpy(color.bgr_to_lab(sent)), color.bgr_to_lab(images))
+    hsv = color.bgr_to_hsv(images)
+    np.testing.assert_allclose(to_numpy(color.bgr_to_hsv(sent)), hsv, rtol=1e-6, atol=4e-5)
+    found = to_numpy(color.hsv_to_bgr(cupy.asarray(hsv)))
+    np.testing.assert_allclose(found, color.hsv_to_bgr(hsv), rtol=0, atol=2e-5)

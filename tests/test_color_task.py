@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import small
 
-from pixelrl_chainer.backend import Array
+from pixelrl_chainer.agent import PixelwisePolicy
+from pixelrl_chainer.backend import CPU, Array
 from pixelrl_chainer.color_sets import read_color, read_managed
 from pixelrl_chainer.config import build
 from pixelrl_chainer.datasets import open_dataset
 from pixelrl_chainer.env import PixelEnv, make_env
-from pixelrl_chainer.errors import ConfigError
-from pixelrl_chainer.evaluate import RandomAgents, evaluate
+from pixelrl_chainer.errors import ConfigError, WeightsError
+from pixelrl_chainer.evaluate import RandomAgents, evaluate, rollout
 from pixelrl_chainer.images import to_8bit
 from pixelrl_chainer.metrics import LAB_ERROR
+from pixelrl_chainer.models.fcn import ModelConfig, PixelFCN
+from pixelrl_chainer.results import load_policy
 from pixelrl_chainer.rewards import lab_distance
 from pixelrl_chainer.rng import stream
 from pixelrl_chainer.settings import Config, EvalConfig
 from pixelrl_chainer.task import Task
 from pixelrl_chainer.tasks import TASKS, make_task
+from pixelrl_chainer.tiling import tiled_rollout
+from pixelrl_chainer.train import train
 
 PUBLISHED = "published"
 
@@ -137,6 +145,51 @@ def test_bundled_stand_ins_are_worse_than_their_targets(saturation: str) -> None
     random_error = evaluate(agents, env, images, settings)["lab_error"]["mean"]
     assert 1 < input_error < 50
     assert random_error != input_error
+
+
+def colors(height: int, width: int) -> Array:
+    return small.texture(0, height, width, 3).transpose(2, 0, 1)[None].astype(np.float32) / 255
+
+
+def network_policy() -> PixelwisePolicy:
+    model = PixelFCN(ModelConfig("plain", 13, 3), np.random.default_rng(0))
+    return PixelwisePolicy(model, np.random.default_rng(1))
+
+
+@pytest.mark.parametrize(
+    ("saturation", "pieces"), [("s-channel", True), (PUBLISHED, False)], ids=["tiles", "whole"]
+)
+def test_large_images(saturation: str, pieces: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In tiles with the same result; in one piece if actions know the rows of the image."""
+    env = PixelEnv(replace(task(color__saturation=saturation), steps=2, t_max=1))
+    calls: list[int] = []
+    monkeypatch.setattr(
+        "pixelrl_chainer.evaluate.tiled_rollout",
+        lambda *given, **named: calls.append(1) or tiled_rollout(*given, **named),
+    )
+    images = colors(200, 330)
+    whole = rollout(network_policy(), env, images, tile=0).output
+    assert calls == []
+    found = rollout(network_policy(), env, images, tile=240).output
+    assert bool(calls) == pieces
+    np.testing.assert_array_equal(found, whole)
+
+
+def test_training_and_scoring(tmp_path: Path) -> None:
+    """A whole run on pairs: crops, observation, reward, checkpoints by the smaller error."""
+    changes = {**small.TRAINING, "task.name": "color", "task.steps": 2, "train.episodes": 2}
+    given = build(changes=changes)
+    images = open_dataset("bundled-color-watercolor", "train", read=read_color)
+    result = train(given, images, tmp_path)
+    assert result.finished
+    records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert records[-1]["validation_lab_error"] > 0
+    for record in records:
+        decrease = record["lab_error_input"] - record["lab_error_output"]
+        # The discounted sum of two rewards, whose plain sum is the decrease.
+        assert record["reward"] == pytest.approx(decrease, abs=0.05 * abs(decrease) + 1)
+    with pytest.raises(WeightsError, match="3 input channels expected by color, found 1"):
+        load_policy(given, small.network(tmp_path / "gray.npz", actions=13), make_env(given), CPU)
 
 
 @pytest.mark.official
