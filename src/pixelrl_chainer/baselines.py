@@ -133,7 +133,7 @@ def _bm3d(plane: NDArray[Any], sigma: float) -> NDArray[Any]:
 
 
 def median_size(density: float) -> int:
-    """Smallest odd window, at least 3, that pepper is unlikely to fill by half, see :data:`OUTVOTED`.
+    """Smallest odd window, at least 3, that pepper is unlikely to fill by half; :data:`OUTVOTED`.
 
     Of n pixels n p +- sqrt(n p (1 - p)) are pepper, p = density / 2.
     """
