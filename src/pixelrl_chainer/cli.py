@@ -51,7 +51,7 @@ def emit(result: Any, json_file: str | None, text: str) -> None:
 
 def main() -> None:
     """Run the command line: one line for each error, and an exit code that tells."""
-    from . import cli_data, cli_pretrain, cli_run  # noqa: F401  they add their commands
+    from . import cli_data, cli_edit, cli_pretrain, cli_run  # noqa: F401  they add their commands
 
     sys.exit(_run())
 
