@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 import pixelrl_chainer  # noqa: F401  before any test module imports chainer
+from pixelrl_chainer.cli import add_commands
+
+add_commands()
 
 # A shell starts background jobs with Ctrl-C ignored, which the programs under test would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)

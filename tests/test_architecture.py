@@ -30,6 +30,7 @@ IMAGE_SIDE = {
     *("text", "text_sets", "text_task", "color_task", "documents", "fonts", "glyphs"),
     *("kernels.actions_cpu", "kernels.actions_gpu", "kernels.patches"),
     *("color", "color_actions", "kernels.lab"),
+    *("saliency", "saliency_task", "masked"),
 }
 """What happens to images: knows no network."""
 
@@ -42,11 +43,11 @@ NETWORK_SIDE = {
 
 COMMAND_LINE = {
     *("cli", "cli_data", "cli_options", "cli_pretrain", "cli_run"),
-    "__main__",
+    *("cli_edit", "__main__"),
 }
 LOOP = {
     *("train", "episode", "evaluate", "tiling", "results", "report", "apply", "experiment"),
-    *("pretrain", "progress", "interrupt"),
+    *("pretrain", "progress", "interrupt", "single_image", "edit"),
 }
 CHAINER = {"chainer", "chainerrl"}
 

@@ -216,8 +216,6 @@ def test_published_row_of_bm3d() -> None:
 def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from click.testing import CliRunner
 
-    from pixelrl_chainer import cli_run  # noqa: F401  adds the command
-
     data = small.photographs(tmp_path / "data", 2, 40, 44)
     arguments = ["eval", "--data", str(data), "--baseline", "median", "--json", "-"]
     done = CliRunner().invoke(cli, arguments)

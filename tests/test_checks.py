@@ -12,7 +12,7 @@ import small
 from click.testing import CliRunner
 from PIL import ImageFont
 
-from pixelrl_chainer import checks, cli_data, sources  # noqa: F401  adds the commands
+from pixelrl_chainer import checks, sources
 from pixelrl_chainer.checks import check
 from pixelrl_chainer.cli import cli
 from pixelrl_chainer.errors import DataError

@@ -23,7 +23,7 @@ import pytest
 import small
 from conftest import ROOT
 
-from pixelrl_chainer import __version__, cli_data, cli_run  # noqa: F401  add their commands
+from pixelrl_chainer import __version__
 from pixelrl_chainer.cli import cli, main
 from pixelrl_chainer.weights import load_network
 

@@ -76,6 +76,11 @@ PUBLISHED = {
     "text.fonts": (),
     "saliency.alpha": 1.0,
     "saliency.beta": 0.5,
+    "saliency.estimator": "vsf",
+    "saliency.episodes": 200,
+    "saliency.size": 0,
+    "saliency.radius": 2,
+    "saliency.eps": 0.01,
 }
 """Typed from the published code, not from :mod:`pixelrl_chainer.paper`."""
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import click
 import pytest
 
-from pixelrl_chainer import cli_data, cli_pretrain, cli_run  # noqa: F401  add their commands
 from pixelrl_chainer.cli import cli
 from pixelrl_chainer.config import PRESETS, build
 from pixelrl_chainer.datasets import open_dataset

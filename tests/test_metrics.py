@@ -13,7 +13,8 @@ from skimage.metrics import structural_similarity
 from pixelrl_chainer import metrics
 from pixelrl_chainer.datasets import open_dataset
 from pixelrl_chainer.images import to_8bit
-from pixelrl_chainer.metrics import psnr, ssim
+from pixelrl_chainer.metrics import Metric, psnr, ssim
+from pixelrl_chainer.saliency import Estimator, fine_grained, spectral_residual
 
 
 def pair(height: int, width: int, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -108,3 +109,35 @@ def test_text_inputs_of_table_vi(shared: Path) -> None:
     # Half a unit of the last digit given.
     assert np.mean([psnr(*pair) for pair in pairs]) == pytest.approx(16.605, abs=5e-4)
     assert np.mean([ssim(*pair) for pair in pairs]) == pytest.approx(0.6562, abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("metric", "estimator"),
+    [(metrics.CC_VSF, fine_grained), (metrics.CC_SR, spectral_residual)],
+    ids=["cc_vsf", "cc_sr"],
+)
+def test_correlation_by_the_formula(metric: Metric, estimator: Estimator) -> None:
+    """Of the mask with the saliency of the output."""
+    output, start = pair(30, 40, 3)
+    mask = np.zeros((1, 30, 40), np.float32)
+    mask[0, 5:20, 8:30] = 1
+    values = estimator(output).ravel().tolist()
+    inside = [v for v, m in zip(values, mask.ravel(), strict=True) if m]
+    share, mean = len(inside) / len(values), math.fsum(values) / len(values)
+    spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / len(values))
+    gain = math.fsum(inside) / len(inside) - mean
+    expected = gain * share / (spread * math.sqrt(share * (1 - share)))
+    assert metric.score(output, mask, start) == pytest.approx(expected, abs=1e-9)
+
+
+def test_correlation_of_constant_maps_is_zero() -> None:
+    flat, varied = np.full((4, 4), 0.3, np.float32), np.eye(4, dtype=np.float32)
+    assert metrics.pearson(flat, varied) == metrics.pearson(varied, flat) == 0
+    assert metrics.pearson(varied, -varied) == pytest.approx(-1)
+
+
+def test_ssim_to_the_input_looks_at_the_start() -> None:
+    output, start = pair(20, 20, 3)
+    mask = np.ones((1, 20, 20), np.float32)
+    assert metrics.SSIM_INPUT.score(output, mask, start) == ssim(output, start) < 1
+    assert metrics.SSIM_INPUT.score(start, mask, start) == 1

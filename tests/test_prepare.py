@@ -19,7 +19,7 @@ import pytest
 import small
 from click.testing import CliRunner
 
-from pixelrl_chainer import checks, cli_data, sources, trees  # noqa: F401  adds the commands
+from pixelrl_chainer import checks, sources, trees
 from pixelrl_chainer import prepare as module
 from pixelrl_chainer.cli import cli
 from pixelrl_chainer.datasets import open_dataset

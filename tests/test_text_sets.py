@@ -11,7 +11,7 @@ import pytest
 import small
 from click.testing import CliRunner
 
-from pixelrl_chainer import cli_data, sources
+from pixelrl_chainer import sources
 from pixelrl_chainer.cli import cli
 from pixelrl_chainer.config import build
 from pixelrl_chainer.datasets import open_dataset
@@ -24,8 +24,6 @@ from pixelrl_chainer.settings import TextConfig
 from pixelrl_chainer.tasks import TASKS, make_task
 from pixelrl_chainer.text import MaskFiles, RenderedText
 from pixelrl_chainer.text_sets import generated_pairs, open_source, write_pairs
-
-assert cli_data  # adds its commands
 
 
 @pytest.fixture

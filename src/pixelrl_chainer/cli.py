@@ -49,10 +49,14 @@ def emit(result: Any, json_file: str | None, text: str) -> None:
         write_json(Path(json_file), result)
 
 
+def add_commands() -> None:
+    """Import the modules that define the commands; they add themselves."""
+    from . import cli_data, cli_edit, cli_pretrain, cli_run  # noqa: F401
+
+
 def main() -> None:
     """Run the command line: one line for each error, and an exit code that tells."""
-    from . import cli_data, cli_pretrain, cli_run  # noqa: F401  they add their commands
-
+    add_commands()
     sys.exit(_run())
 
 

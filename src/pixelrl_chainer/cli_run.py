@@ -114,7 +114,7 @@ def eval_command(
     from .progress import bar
     from .report import caption, table, write_csv
     from .results import run_evaluation
-    from .shipped import choose
+    from .shipped import choose_network
 
     if given["seed"] is not None and given["seeds"]:
         raise click.UsageError("give --seed or --seeds, not both")
@@ -138,7 +138,7 @@ def eval_command(
     config = resolve_data(config)
     images = open_images(config, "test")
     network = agent == "network" and not baseline
-    chosen = choose(weights, config, variant) if network else None
+    chosen = choose_network(weights, config, variant) if network else None
     result = run_evaluation(
         config,
         agent,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from . import color_sets, paper, sources, text_sets
+from . import color_sets, masked, paper, sources, text_sets
 from .errors import DataError
 from .images import list_images, read_gray
 from .imagesets import ImageSet, Read
@@ -141,6 +141,21 @@ DATASETS: dict[str, Dataset] = {
             partial(sources.missing_message, "bundled"),
             substitute=True,
         ),
+        Dataset(
+            "saliency",
+            "photographs with masks of the regions that should stand out",
+            partial(sources.find, "saliency"),
+            masked.open_masked,
+            partial(sources.missing_message, "saliency"),
+        ),
+        Dataset(
+            "bundled-saliency",
+            "4 photographs that scikit-image installs, with ellipses as masks",
+            partial(sources.find, "bundled"),
+            masked.open_bundled,
+            partial(sources.missing_message, "bundled"),
+            substitute=True,
+        ),
     )
 }
 """Every named data set."""
@@ -155,6 +170,7 @@ def _open_images(folder: Path, split: str, read: Read) -> ImageSet:
 READERS: dict[str, Callable[[Path, str, Read], ImageSet]] = {
     "gray": _open_images,
     "text": text_sets.open_folder,
+    "masked": masked.open_masked,
     **{style: partial(open_pairs_folder, style=style) for style in paper.STYLES},
 }
 """How a folder of the user is opened, by ``Task.reads``: (folder, split, read) -> ImageSet."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -31,6 +31,14 @@ class Actor(Protocol):
 
     def stop_episode(self) -> None:
         """Forget the episode."""
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """An actor that learns every image before it works on it."""
+
+    def prepare(self, name: str, seed: int, images: Array, target: Array) -> None:
+        """Learn the image called ``name``, first state and target, from a random seed."""
 
 
 class RandomAgents:
@@ -175,7 +183,8 @@ def evaluate(
     Parameters
     ----------
     actor : Actor, Restorer or None
-        None scores the first states themselves.
+        None scores the first states themselves. A :class:`Learner` may learn each image first;
+        that does not count in its seconds.
     env : PixelEnv
     images : ImageSet
         Clean images, or pairs of input and target.
@@ -197,6 +206,8 @@ def evaluate(
         for index, pair in enumerate(starts(task, images, seed, config.protocol, count)):
             if actor is not None:
                 actor.rng = stream(seed, "eval", index)
+            if isinstance(actor, Learner):
+                actor.prepare(images.names[index], seed, *pair)
             begin = time.perf_counter()
             sent = [device.send(x) for x in pair]
             if config.augment:

@@ -82,6 +82,20 @@ def _rename(arrays: Arrays) -> Arrays:
     return renamed
 
 
+def _with_unseen_channels(arrays: Arrays, channels: int) -> Arrays:
+    """Prepare the arrays of a colour network for one that also sees other ``channels``, a mask.
+
+    Its layers before convGRU and last layers are kept (Section VI-D); the channels that it did not
+    see are the last ones and begin with weights of zero. Other arrays stay as they are.
+    """
+    kernel = arrays.get("conv1/W", np.empty(0))
+    if kernel.ndim != 4 or not 1 < kernel.shape[1] < channels:
+        return arrays
+    kept = {key: array for key, array in arrays.items() if key.startswith(("conv1/", "diconv"))}
+    unseen = ((0, 0), (0, channels - kernel.shape[1]), (0, 0), (0, 0))
+    return {**kept, "conv1/W": np.pad(kernel, unseen)}
+
+
 def initialise(model: PixelFCN, path: Path) -> Initialised:
     """Start ``model`` from an earlier network: caffemodel, npz or checkpoint of any variant.
 
@@ -89,7 +103,8 @@ def initialise(model: PixelFCN, path: Path) -> Initialised:
 
     Arrays of the same key are copied; the others keep the values they were drawn with. So a network
     with reward map convolution continues a convGRU one, which continues IRCNN (the paper's stepwise
-    training).
+    training). Of a colour network a network that also sees a mask takes the layers before convGRU
+    and last layers.
 
     Raises
     ------
@@ -97,12 +112,13 @@ def initialise(model: PixelFCN, path: Path) -> Initialised:
         If the file cannot be read, shares nothing with the network, or a shape differs.
     """
     path = network_file(path)
-    arrays = read_caffemodel(path) if path.suffix == ".caffemodel" else _rename(read_npz(path))
+    given = read_caffemodel(path) if path.suffix == ".caffemodel" else _rename(read_npz(path))
+    arrays = _with_unseen_channels(given, model.config.in_channels)
     parameters = network_arrays(model)
-    copied = sorted(parameters.keys() & arrays.keys())
+    copied = parameters.keys() & arrays.keys()
     if "conv1/W" not in copied:
         raise WeightsError(f"{path}: no array conv1/W found: not a PixelRL network")
-    for key in copied:
+    for key in sorted(copied):
         if arrays[key].shape != parameters[key].shape:
             raise WeightsError(
                 f"{path}: {key} should have shape {parameters[key].shape} to start this network, "
@@ -110,7 +126,7 @@ def initialise(model: PixelFCN, path: Path) -> Initialised:
             )
     copy_arrays(model, arrays)
     return Initialised(
-        tuple(copied),
-        tuple(sorted(parameters.keys() - arrays.keys())),
-        tuple(sorted(arrays.keys() - parameters.keys())),
+        tuple(sorted(copied)),
+        tuple(sorted(parameters.keys() - copied)),
+        tuple(sorted(given.keys() - copied)),
     )

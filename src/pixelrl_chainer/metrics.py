@@ -13,6 +13,7 @@ from skimage.metrics import structural_similarity
 from .backend import Array, xp_of
 from .images import to_8bit
 from .rewards import lab_distance
+from .saliency import saliency_map
 
 Image = NDArray[np.float32]
 
@@ -108,6 +109,39 @@ SSIM = Metric("ssim", "SSIM", 4, True, lambda output, clean, start: ssim(output,
 LAB_ERROR = Metric(
     "lab_error", "Lab error", 3, False, lambda output, target, start: lab_error(output, target)
 )
+SSIM_INPUT = Metric(
+    "ssim_input", "SSIM to input", 3, True, lambda output, mask, start: ssim(output, start)
+)
+
+
+def correlation(estimator: str) -> Metric:
+    """Pearson's correlation (CC) of the mask and the saliency map of the output (Table IX).
+
+    Parameters
+    ----------
+    estimator : str
+        Key of :data:`pixelrl_chainer.saliency.ESTIMATORS`.
+
+    Returns
+    -------
+    Metric
+        Its key is ``cc_`` and the estimator; 0 where mask or map has one value only.
+    """
+
+    def score(output: Image, mask: Image, start: Image) -> float:
+        return pearson(saliency_map(output, estimator), mask[0])
+
+    return Metric(f"cc_{estimator}", f"CC {estimator.upper()}", 3, True, score)
+
+
+def pearson(one: Image, other: Image) -> float:
+    """Pearson's correlation coefficient of two maps of one shape; 0 if one is constant."""
+    a, b = (x.astype(np.float64) - x.mean(dtype=np.float64) for x in (one, other))
+    norm = np.sqrt((a * a).sum() * (b * b).sum())
+    return float((a * b).sum() / norm) if norm > 0 else 0.0
+
+
+CC_VSF, CC_SR = correlation("vsf"), correlation("sr")
 
 
 def batch_psnr(images: Array, clean: Array) -> Array:

@@ -64,6 +64,8 @@ SALIENCY_STEPS = (5, 10, 15)
 SALIENCY_EPISODES = 200
 SALIENCY_ALPHA = 1.0
 SALIENCY_BETA = 0.5
+GUIDED_FILTER_RADIUS = 2  # of a line that is commented out in the released code
+GUIDED_FILTER_EPS = 0.01
 
 # Degradations and styles: the columns of the tables.
 SIGMAS = (15.0, 25.0, 50.0)

@@ -30,12 +30,13 @@ _AT_LEAST_ONE = (
     "train.validation_images",
     "train.validation_size",
     "train.workers",
-    "eval.limit",
+    *("eval.limit", "saliency.episodes"),
 )
 _SHARES = ("loss.gamma", "train.flip", "train.rotate")
 _NOT_NEGATIVE = (
     *("task.level", "train.seed", "train.learning_rate", "train.max_angle"),
-    "eval.tile",
+    *("eval.tile", "saliency.alpha", "saliency.beta"),
+    *("saliency.size", "saliency.radius", "saliency.eps"),
 )
 _LARGEST_NOISE_SEED = 2**32 - 1  # of NumPy's older generator, which makes the test noise
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pooch
 
-from . import sources
+from . import shipped, sources
 from ._version import __version__
 from .agent import PixelwisePolicy
 from .backend import CPU, Device
@@ -27,6 +27,7 @@ from .imagesets import ImageSet
 from .progress import Progress, no_progress
 from .rng import stream
 from .settings import Config
+from .single_image import ImageLearner
 from .task import Task
 from .tasks import find_task
 from .weights import load_network, network_file
@@ -93,6 +94,7 @@ def _make_actor(
     device: Device,
     variant: str | None,
     baseline: str | None,
+    progress: Progress,
 ) -> tuple[Actor | Restorer | None, str]:
     """Return the agents of that name and the key of their row in the published tables."""
     if baseline is not None:
@@ -103,6 +105,11 @@ def _make_actor(
         return None, agent
     if agent == "random":
         return RandomAgents(len(env.actions), stream(0, "eval")), agent
+    if env.task.learns_from:
+        variant = variant or config.network.variant
+        given = {"network.variant": variant, "train.init": "" if weights is None else str(weights)}
+        root = shipped.RUNS / f"{env.task.name}-{env.task.column}-{variant}"
+        return ImageLearner(override(config, given), env, root, device, progress), variant
     if weights is None:
         raise ConfigError(
             "no weights given: expected a weight file, a checkpoint folder or the word pretrained, "
@@ -158,7 +165,7 @@ def run_evaluation(
     task = env.task
     agent = agent if baseline is None else "baseline"
     weights = weights if agent == "network" else None
-    actor, key = _make_actor(config, agent, weights, env, device, variant, baseline)
+    actor, key = _make_actor(config, agent, weights, env, device, variant, baseline, progress)
     begin = time.perf_counter()
     count = min(len(images), config.eval.limit or len(images)) * len(config.eval.seeds)
     with device.use(), progress(count, f"evaluating {key}") as advance:

@@ -180,10 +180,31 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class SaliencyConfig:
-    """Saliency-driven editing."""
+    """Saliency-driven editing.
+
+    Attributes
+    ----------
+    alpha, beta : float
+        Weights of Eq. (22) inside and outside the mask.
+    estimator : str
+        The saliency that is rewarded, a key of ``ESTIMATORS``.
+    episodes : int
+        Episodes of training on each photograph.
+    size : int
+        Longest side in pixels of the photograph in training; 0: as it is.
+    radius : int
+        Of the guided filter, in pixels; 0: no filter.
+    eps : float
+        Of the guided filter, in squares of the range of values.
+    """
 
     alpha: float = paper.SALIENCY_ALPHA
     beta: float = paper.SALIENCY_BETA
+    estimator: str = "vsf"
+    episodes: int = paper.SALIENCY_EPISODES
+    size: int = 0
+    radius: int = paper.GUIDED_FILTER_RADIUS
+    eps: float = paper.GUIDED_FILTER_EPS
 
 
 TILE = 1344

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
 from .checkpoint import CheckpointStore
-from .config import from_dict
+from .config import from_dict, override
 from .errors import ConfigError, PixelRLError
 from .models.fcn import VARIANTS
 from .settings import Config
 from .task import Task
 from .tasks import find_task, make_task
+
+logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent / "pretrained"
 """NAME.npz in the published layout, half precision, and NAME.md, its card."""
@@ -119,3 +122,40 @@ def choose(weights: Path | None, config: Config, variant: str | None = None) -> 
         f"FILE, train some with 'pixelrl-chainer train --task {task.name} --preset quick -o "
         f"runs/mine', or see what chance reaches with --agent random"
     )
+
+
+def choose_network(weights: Path | None, config: Config, variant: str | None) -> Chosen | None:
+    """:func:`choose_start` for a task whose agents learn every image, else :func:`choose`."""
+    if make_task(config).learns_from:
+        return choose_start(weights, config)
+    return choose(weights, config, variant)
+
+
+def choose_start(weights: Path | None, config: Config) -> Chosen | None:
+    """Choose the network with which a training on single images starts (``Task.learns_from``).
+
+    Parameters
+    ----------
+    weights : pathlib.Path or None
+        As for :func:`choose`, of the task that is learned from.
+    config : Config
+
+    Returns
+    -------
+    Chosen or None
+        None, random weights, if there is no such network and none was asked for.
+
+    Raises
+    ------
+    ConfigError
+        If ``pretrained`` asks for a network that there is not.
+    """
+    as_there = {f"task.{key}": None for key in ("level", "actions", "steps")}
+    name = make_task(config).learns_from
+    try:
+        return choose(weights, override(config, {"task.name": name, **as_there}))
+    except ConfigError as error:
+        if weights is not None:
+            raise
+        logger.info("random initial weights, as there are %s", error)
+        return None

@@ -82,6 +82,9 @@ class Task:
         (images, target) -> observation, float32 (B, ``channels``, H, W).
     observes_target : bool
         Whether the observation needs the target, also when testing.
+    learns_from : str
+        Agents are trained on each test image before they are scored on it: the task from whose
+        network they start; empty: they are not.
     smooth : callable or None
         (images, start=images at the start) -> images; applied after every step when testing.
     actions : str
@@ -118,6 +121,7 @@ class Task:
     level_range: tuple[float, float] = (0, math.inf)
     observe: Callable[[Array, Array | None], Array] = images_only
     observes_target: bool = False
+    learns_from: str = ""
     smooth: Callable[..., Array] | None = None
     actions: str = "denoise"
     reads: str = "gray"

@@ -13,6 +13,7 @@ from .degradations import Degradation, gaussian_noise, poisson_noise, salt_and_p
 from .errors import ConfigError
 from .metrics import PSNR, SSIM, batch_psnr
 from .rewards import squared_error
+from .saliency_task import SALIENCY
 from .settings import Config
 from .task import Task
 from .text_task import RESTORE_TEXT
@@ -80,6 +81,7 @@ TASKS = {
         ),
         RESTORE_TEXT,
         COLOR,
+        SALIENCY,
     )
 }
 

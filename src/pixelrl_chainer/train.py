@@ -18,7 +18,7 @@ from .backend import CPU, Array, Device, to_numpy
 from .batches import CropLoader
 from .checkpoint import CheckpointStore
 from .datasets import open_dataset
-from .env import make_env
+from .env import PixelEnv, make_env
 from .episode import EpisodeRunner, Record
 from .errors import TrainingError
 from .evaluate import rollout
@@ -86,40 +86,12 @@ class Trainer:
             open_dataset(held_out, "test", reads=task.reads, read=task.read) if held_out else images
         )
         with device.use():
-            self.agent = self._make_agent()
+            self.agent = make_agent(config, self.env, device)
         identity = {"config": training_settings(config), "actions": list(self.env.actions.names)}
         self.store = CheckpointStore(folder / "checkpoints", identity)
         with device.use():
             self.episodes_done = self.store.resume(self.agent.model, self.agent.optimizer)
         self.runner = EpisodeRunner(config, self.env, self.agent, self.loader, device)
-
-    def _make_agent(self) -> PixelwiseA2C:
-        settings = self.config.train
-        model = PixelFCN(
-            ModelConfig(self.config.network.variant, len(self.env.actions), self.env.task.channels),
-            stream(settings.seed, "init"),
-            stock=self.config.network.conv == "stock",
-        )
-        model.use_precision(self.config.network.precision)
-        if settings.init:
-            done = initialise(model, Path(settings.init))
-            logger.info(
-                "started from %s: %d arrays copied, drawn anew: %s",
-                settings.init,
-                len(done.copied),
-                ", ".join(done.fresh) or "none",
-            )
-        model.to_device(self.device.chainer_name)
-        optimizer = chainer.optimizers.Adam(alpha=settings.learning_rate)
-        optimizer.setup(model)
-        return PixelwiseA2C(
-            model,
-            optimizer,
-            loss=self.config.loss,
-            t_max=self.env.task.t_max,
-            rng=stream(settings.seed, "policy"),
-            act_deterministically=self.config.eval.policy == "greedy",
-        )
 
     def _validation_batch(self, images: ImageSet) -> tuple[Array, Array]:
         """First states and targets: centre crops of evenly spaced images, (N, C, S, S)."""
@@ -227,6 +199,42 @@ def make_loader(config: Config, task: Task, images: ImageSet) -> CropLoader:
         rotate_probability=settings.rotate,
         max_angle=task.max_angle if settings.max_angle is None else settings.max_angle,
         workers=settings.workers,
+    )
+
+
+def make_agent(config: Config, env: PixelEnv, device: Device) -> PixelwiseA2C:
+    """Build an agent with the initial weights and the optimiser that ``config`` asks for.
+
+    Raises
+    ------
+    WeightsError
+        If the initial weights cannot be used.
+    """
+    settings = config.train
+    model = PixelFCN(
+        ModelConfig(config.network.variant, len(env.actions), env.task.channels),
+        stream(settings.seed, "init"),
+        stock=config.network.conv == "stock",
+    )
+    model.use_precision(config.network.precision)
+    if settings.init:
+        done = initialise(model, Path(settings.init))
+        logger.info(
+            "started from %s: %d arrays copied, drawn anew: %s",
+            settings.init,
+            len(done.copied),
+            ", ".join(done.fresh) or "none",
+        )
+    model.to_device(device.chainer_name)
+    optimizer = chainer.optimizers.Adam(alpha=settings.learning_rate)
+    optimizer.setup(model)
+    return PixelwiseA2C(
+        model,
+        optimizer,
+        loss=config.loss,
+        t_max=env.task.t_max,
+        rng=stream(settings.seed, "policy"),
+        act_deterministically=config.eval.policy == "greedy",
     )
 
 

@@ -1,4 +1,4 @@
-"""Learning curves, and the state and action map of every step, as PNG files."""
+"""Learning curves, states and action maps, saliency before and after, as PNG files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from ..actions import ActionSet
 from ..backend import Array
 from ..files import replace_atomically
 from ..images import to_8bit
-from ..metrics import Metric
+from ..metrics import Metric, pearson
+from ..saliency import ESTIMATORS, saliency_map
 from .palette import colors
 
 DPI = 110
@@ -140,4 +141,43 @@ def steps(
     axes[1, -1].legend(
         handles=handles, loc="center", fontsize="small", frameon=False, title="share of all steps"
     )
+    _save(figure, path)
+
+
+def saliency_maps(start: Array, mask: Array, output: Array, path: Path, *, title: str) -> None:
+    """Draw input and output beside the mask and their saliency maps by every estimator.
+
+    Parameters
+    ----------
+    start, output : arrays, float32 (3, H, W)
+        Photograph before and after; blue, green, red; 1 is white.
+    mask : array, float32 (1, H, W)
+        1 in the target region.
+    path : pathlib.Path
+        PNG file to write.
+    title : str
+    """
+    height, width = mask.shape[1:]
+    side = 3.2
+    columns = 2 + len(ESTIMATORS)
+    figure = Figure(figsize=(side * columns, 2 * side * height / width + 1.2), layout="constrained")
+    figure.suptitle(title, parse_math=False)
+    axes = figure.subplots(2, columns)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    axes[0, 1].imshow(_thin(mask[0]), cmap="gray", vmin=0, vmax=1)
+    axes[0, 1].set_title("mask", fontsize="small")
+    for row, name, image in ((0, "input", start), (1, "output", output)):
+        axes[row, 0].imshow(_thin(to_8bit(image[::-1].transpose(1, 2, 0))))
+        axes[row, 0].set_title(name, fontsize="small")
+        for column, estimator in enumerate(ESTIMATORS, start=2):
+            found = saliency_map(image, estimator)
+            axes[row, column].imshow(_thin(found), cmap="gray", vmin=0, vmax=1)
+            axes[row, column].set_title(
+                f"{estimator.upper()} of the {name}, CC {pearson(found, mask[0]):.2f}",
+                fontsize="small",
+            )
+    change = to_8bit(0.5 + (output - start).mean(axis=0))
+    axes[1, 1].imshow(_thin(change), cmap="gray", vmin=0, vmax=255)
+    axes[1, 1].set_title("change of brightness, gray: none", fontsize="small")
     _save(figure, path)
