@@ -51,7 +51,8 @@ def emit(result: Any, json_file: str | None, text: str) -> None:
 
 def main() -> None:
     """Run the command line: one line for each error, and an exit code that tells."""
-    from . import cli_data, cli_edit, cli_pretrain, cli_run  # noqa: F401  they add their commands
+    # They add their commands.
+    from . import cli_data, cli_edit, cli_pretrain, cli_run, cli_studies  # noqa: F401
 
     sys.exit(_run())
 
