@@ -231,7 +231,7 @@ class Experiment:
         if all(getattr(train, key) == getattr(published, key) for key in keys):
             return "Trained by the published schedule."
         return (
-            f"{self.preset}: trained for {train.episodes} episodes of {train.batch_size} crops "
+            f"Preset {self.preset}: trained for {train.episodes} episodes of {train.batch_size} crops "
             f"{train.crop_size} x {train.crop_size} (paper: {paper.EPISODES} of "
             f"{paper.BATCH_SIZE}, {paper.CROP_SIZE} x {paper.CROP_SIZE}): "
             "shows that it learns, not how well it can."
