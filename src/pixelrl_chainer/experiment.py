@@ -28,7 +28,10 @@ from .weights import describe
 logger = logging.getLogger(__name__)
 
 
-AS_THE_TASK_HAS_IT = {"task.level": None, "task.actions": None, "task.steps": None}
+OF_ONE_EXPERIMENT = {
+    **{"task.level": None, "task.actions": None, "task.steps": None},
+    "train.init": "",
+}
 """What must not go from one experiment to another, of another task."""
 
 
@@ -143,7 +146,7 @@ class Experiment:
                 return found
         kind, _, name = last.partition(":")
         if kind == "experiment":
-            return self.changed({**AS_THE_TASK_HAS_IT, **read_experiment(Path(name))}).train()
+            return self.changed({**OF_ONE_EXPERIMENT, **read_experiment(Path(name))}).train()
         if kind == "pretrain":
             return self._pretrain(int(name))
         if kind == "ircnn":
@@ -231,8 +234,8 @@ class Experiment:
         if all(getattr(train, key) == getattr(published, key) for key in keys):
             return "Trained by the published schedule."
         return (
-            f"Preset {self.preset}: trained for {train.episodes} episodes of {train.batch_size} crops "
-            f"{train.crop_size} x {train.crop_size} (paper: {paper.EPISODES} of "
+            f"Preset {self.preset}: trained for {train.episodes} episodes of {train.batch_size} "
+            f"crops {train.crop_size} x {train.crop_size} (paper: {paper.EPISODES} of "
             f"{paper.BATCH_SIZE}, {paper.CROP_SIZE} x {paper.CROP_SIZE}): "
             "shows that it learns, not how well it can."
         )
