@@ -25,6 +25,7 @@ from .shipped import Chosen
 from .task import Task
 from .tasks import find_task, make_task
 from .viz import studies as pictures
+from .weights import describe
 
 Record = dict[str, Any]
 
@@ -89,8 +90,14 @@ def _identity(experiment: Experiment, weights: Path) -> Record:
 
 
 def _heading(task: Task, experiment: Experiment) -> str:
-    """Title of a picture; says so if the run was a quick one."""
-    return f"{', '.join(filter(None, (task.title, task.column)))} ({experiment.preset})"
+    """Title of a picture; says so if the preset is not the paper's."""
+    preset = "" if experiment.preset == "paper" else f"preset {experiment.preset}"
+    return ", ".join(filter(None, (task.title, task.column, preset)))
+
+
+def _with(experiment: Experiment, weights: Path) -> Experiment:
+    """Return the experiment with the variant that the weights are of."""
+    return experiment.changed({"network.variant": describe(weights)["variant"]})
 
 
 def histogram(experiment: Experiment, chosen: Chosen) -> Study:
@@ -108,9 +115,10 @@ def histogram(experiment: Experiment, chosen: Chosen) -> Study:
     PixelRLError
         If weights or images cannot be used.
     """
+    weights = chosen.weights
+    experiment = _with(experiment, weights)
     config, task = experiment.config, make_task(experiment.config)
     actions = task.action_set
-    weights = chosen.weights
     folder = experiment.root / f"action-histogram-{experiment.folder.name}"
 
     def make() -> Record:
@@ -137,7 +145,7 @@ def histogram(experiment: Experiment, chosen: Chosen) -> Study:
         record["shares"],
         actions,
         folder / PICTURE,
-        f"{_heading(task, experiment)}: {len(record['images'])} images, {_short(weights)}",
+        f"{_heading(task, experiment)}\n{len(record['images'])} images, {_short(weights)}",
     )
     rows = [["step", *(action.label for action in actions.actions)]]
     for step, shares in enumerate(record["shares"], start=1):
@@ -154,7 +162,9 @@ def maps(experiment: Experiment, chosen: Chosen, image: int = 0) -> Study:
 
     Arguments and errors as for :func:`histogram`; ``image`` is the number of the image, from 0.
     """
-    config, weights = experiment.config, chosen.weights
+    weights = chosen.weights
+    experiment = _with(experiment, weights)
+    config = experiment.config
     folder = experiment.root / f"action-maps-{experiment.folder.name}-image{image}"
 
     def make() -> Record:

@@ -49,7 +49,8 @@ def shares(values: Sequence[Sequence[float]], actions: ActionSet, path: Path, ti
                     f"{share:.0%}", where, ha="center", va="center", color=_readable_on(color)
                 )
         bottom += part
-    axis.set(title=title, xlabel="step", ylabel="share of all pixels", ylim=(0, 1), xticks=steps)
+    axis.set(xlabel="step", ylabel="share of all pixels", ylim=(0, 1), xticks=steps)
+    axis.set_title(title, fontsize="medium", parse_math=False)
     axis.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside right center", frameon=False)
