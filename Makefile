@@ -17,12 +17,15 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check lint format test-matrix test-gpu denoise-gaussian bench bench-gpu clean
+.PHONY: help setup test check lint format test-matrix test-gpu bench bench-gpu clean \
+	denoise-gaussian denoise-poisson denoise-saltpepper restore-text color-foreground-popout \
+	color-local-xpro color-watercolor saliency ablation-actions ablation-tmax training-curve \
+	action-histogram action-maps tables
 
 help: ## list the targets
 	@echo "make TARGET, where TARGET is"
 	@sed -nE 's/^([a-z][a-z-]*):[^#]*## (.*)/  \1 \2/p' $(MAKEFILE_LIST) | \
-		while read -r target text; do printf '  %-18s %s\n' "$$target" "$$text"; done
+		while read -r target text; do printf '  %-24s %s\n' "$$target" "$$text"; done
 
 setup: $(INSTALLED) ## install everything into .venv (at once if nothing changed)
 
@@ -57,14 +60,74 @@ test-matrix: ## the quick tests on every Python 3.10 to 3.13 found, with its old
 test-gpu: $(INSTALLED) ## the tests that need a GPU (PIXELRL_SHARED= for the published weights)
 	$(BIN)/python -m pytest -m gpu
 
+# Experiments: what is finished is not done again, so the same command continues.
+#   PRESET=quick  minutes on a CPU, labelled so; paper: the published schedule; auto: quick on a CPU
+#   VARIANT=all   every row that the paper has, or one of plain convgru convgru-rmc
+#   WEIGHTS=file  nothing is trained
 SIGMA ?= 25
-VARIANT ?= convgru-rmc
+PEAK ?= 30
+DENSITY ?= 0.5
+STEPS ?= 10
+VARIANT ?= all
 PRESET ?= auto
 WEIGHTS ?=
+TASK ?= denoise-gaussian
+IMAGE ?= 0
 
-denoise-gaussian: $(INSTALLED) ## train, evaluate, explain (SIGMA=15|25|50 VARIANT= PRESET= WEIGHTS=)
-	$(BIN)/pixelrl-chainer experiment experiments/$@/sigma$(SIGMA)-$(VARIANT).toml \
-		--preset $(PRESET) $(if $(WEIGHTS),--weights '$(WEIGHTS)')
+RUN := $(BIN)/pixelrl-chainer
+OPTIONS = --preset $(PRESET) $(if $(WEIGHTS),--weights '$(WEIGHTS)')
+RECURRENT := convgru convgru-rmc
+# Experiment files of the variants $(2), or of the one asked for, whose names begin with $(1).
+files = $(patsubst %,experiments/$(1)%.toml,$(if $(filter all,$(VARIANT)),$(2),$(VARIANT)))
+
+denoise-gaussian: $(INSTALLED) ## Table II: train, evaluate, draw (SIGMA=15|25|50 VARIANT= PRESET= WEIGHTS=)
+	$(RUN) experiment $(call files,$@/sigma$(SIGMA)-,plain $(RECURRENT)) $(OPTIONS)
+
+denoise-poisson: $(INSTALLED) ## Table IV: Poisson noise (PEAK=120|30|10 VARIANT= PRESET= WEIGHTS=)
+	$(RUN) experiment $(call files,$@/peak$(PEAK)-,plain $(RECURRENT)) $(OPTIONS)
+
+denoise-saltpepper: $(INSTALLED) ## Table V: salt and pepper (DENSITY=0.1|0.5|0.9 VARIANT= PRESET= WEIGHTS=)
+	$(RUN) experiment $(call files,$@/density$(DENSITY)-,plain $(RECURRENT)) $(OPTIONS)
+
+restore-text: $(INSTALLED) ## Table VI: images under text (VARIANT= PRESET= WEIGHTS=)
+	$(RUN) experiment $(call files,$@/,$(RECURRENT)) $(OPTIONS)
+
+color-foreground-popout: $(INSTALLED) ## Table VIII: Foreground Pop-Out (VARIANT= PRESET= WEIGHTS=)
+	$(RUN) experiment $(call files,color/foreground-popout-,$(RECURRENT)) $(OPTIONS)
+
+color-local-xpro: $(INSTALLED) ## Table VIII: Local Xpro (VARIANT= PRESET= WEIGHTS=)
+	$(RUN) experiment $(call files,color/local-xpro-,$(RECURRENT)) $(OPTIONS)
+
+color-watercolor: $(INSTALLED) ## Table VIII: Watercolor (VARIANT= PRESET= WEIGHTS=)
+	$(RUN) experiment $(call files,color/watercolor-,$(RECURRENT)) $(OPTIONS)
+
+saliency: $(INSTALLED) ## Table IX: saliency-driven editing (STEPS=5|10|15 VARIANT= PRESET= WEIGHTS=)
+	$(RUN) experiment $(call files,$@/steps$(STEPS)-,$(RECURRENT)) $(OPTIONS)
+
+ablation-actions: $(INSTALLED) ## Table III: four sets of actions (SIGMA= PRESET=)
+	$(RUN) study actions experiments/denoise-gaussian/sigma$(SIGMA)-convgru.toml --preset $(PRESET)
+
+ablation-tmax: $(INSTALLED) ## Fig. 8: episodes of 5, 10, 15, 20 steps, images under text (VARIANT= PRESET=)
+	$(RUN) study tmax $(call files,restore-text/,$(RECURRENT)) --preset $(PRESET)
+
+training-curve: $(INSTALLED) ## Fig. 3: reward of five trainings, sigma 15 (PRESET=)
+	$(RUN) study curve experiments/denoise-gaussian/sigma15-convgru.toml --preset $(PRESET)
+
+action-histogram: $(INSTALLED) ## Fig. 2: actions of each step, sigma 50 (PRESET= WEIGHTS=)
+	$(RUN) study histogram experiments/denoise-gaussian/sigma50-convgru-rmc.toml $(OPTIONS)
+
+# The file of the task's own level; its weights decide the variant.
+MAPS_denoise-gaussian := sigma25-
+MAPS_denoise-poisson := peak30-
+MAPS_denoise-saltpepper := density0.5-
+MAPS_color := watercolor-
+MAPS_saliency := steps10-
+
+action-maps: $(INSTALLED) ## Figs. 4, 6, 9, 11: state and actions of each step (TASK= IMAGE=0 PRESET= WEIGHTS=)
+	$(RUN) study maps experiments/$(TASK)/$(MAPS_$(TASK))convgru-rmc.toml --image $(IMAGE) $(OPTIONS)
+
+tables: $(INSTALLED) ## all results below runs and results beside the paper's, each with a mark
+	$(RUN) tables
 
 BENCH_ARGS ?=
 BENCH_INSTALLED := $(VENV)/.installed-bench

@@ -644,7 +644,7 @@ def test_interrupted_experiment(program: Program, data: Path, tmp_path: Path) ->
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
-    assert err.endswith("interrupted; the same command continues\n")
+    assert err.endswith("interrupted; what was finished is kept\n")
     assert (log.parent / "checkpoints").is_dir()
 
 
@@ -758,6 +758,8 @@ def test_make_calls_a_command_that_exists(given: list[str]) -> None:
     (line,) = [line for line in text.splitlines() if "pixelrl-chainer experiment" in line]
     command = cli.commands["experiment"]
     context = command.make_context("experiment", shlex.split(line)[2:])
-    assert (ROOT / context.params["file"]).is_file()
+    files = [ROOT / file for file in context.params["files"]]
+    assert len(files) == (1 if given else 3)
+    assert all(file.is_file() for file in files)
     assert context.params["preset"] == ("paper" if given else "auto")
     assert context.params["weights"] == (Path("a b") if given else None)

@@ -19,12 +19,12 @@ import small
 
 from pixelrl_chainer import sources
 from pixelrl_chainer.backend import CPU
+from pixelrl_chainer.columns import Outcome, run_column
 from pixelrl_chainer.config import build
 from pixelrl_chainer.datasets import DATASETS
 from pixelrl_chainer.errors import CheckpointError, ConfigError, DataError, WeightsError
 from pixelrl_chainer.experiment import (
     Experiment,
-    Outcome,
     data_spec,
     open_images,
     resolve_data,
@@ -74,7 +74,7 @@ def run(
     root: Path, config: Config, work: Work | None = None, weights: Path | None = None
 ) -> tuple[Outcome, list[tuple[str, int]]]:
     work = work or Work()
-    outcome = Experiment(config, "quick", root, CPU, work).run(weights)
+    outcome = run_column([Experiment(config, "quick", root, CPU, work)], weights)
     return outcome, work.done
 
 
@@ -94,7 +94,6 @@ def finished(
 
 def test_everything_is_done_in_order(finished: Any) -> None:
     _, outcome, done = finished
-    assert outcome.finished
     assert done == [
         ("training plain", 4),
         ("evaluating none", 2),
@@ -151,7 +150,7 @@ def test_text(finished: Any) -> None:
         "| random agents ",
         "| PixelRL, plain ",
         "Not comparable with the paper's column: 2 images other than those of bsd68; 3 steps",
-        "Trained for 4 episodes of 2 crops 16 x 16 (paper: 30000 of 64, 70 x 70)",
+        "Preset quick: trained for 4 episodes of 2 crops 16 x 16 (paper: 30000 of 64, 70 x 70)",
     ):
         assert part in outcome.text
 
@@ -212,22 +211,16 @@ def weights_of(finished: Any) -> Path:
 
 
 def test_other_training_settings_are_refused(finished: Any, data: Path) -> None:
-    with pytest.raises(CheckpointError, match="train.seed = 0, now 5; use another run folder"):
-        run(finished[0], settings(data, train__seed=5))
+    with pytest.raises(CheckpointError, match="loss.gamma = 0.95, now 0.5; use another run folder"):
+        run(finished[0], settings(data, loss__gamma=0.5))
 
 
 @pytest.mark.parametrize("piece", ["training plain", "evaluating random", "evaluating plain"])
 def test_interrupted_and_continued(tmp_path: Path, finished: Any, data: Path, piece: str) -> None:
     work = Work(interrupt=piece)
-    if piece.startswith("training"):
-        outcome, _ = run(tmp_path, settings(data), work)
-        assert not outcome.finished
-        assert outcome.results == ()
-    else:
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path, settings(data), work)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, settings(data), work)
     outcome, done = run(tmp_path, settings(data))
-    assert outcome.finished
     names = [name for name, _ in work.done]
     # Only the piece that was interrupted is worked on twice.
     assert names + [name for name, _ in done] == [
@@ -269,11 +262,10 @@ def test_interrupted_in_the_first_stage(tmp_path: Path, data: Path) -> None:
     config = settings(
         data, network__variant="convgru-rmc", train__init="variant:plain", train__episodes=2
     )
-    outcome, _ = run(tmp_path, config, Work(interrupt="training plain"))
-    assert not outcome.finished, "although the last episode of the stage was the one to end"
-    assert not (outcome.folder / "checkpoints").exists()
-    outcome, done = run(tmp_path, config)
-    assert outcome.finished
+    with pytest.raises(KeyboardInterrupt):  # although the last episode of the stage was the one
+        run(tmp_path, config, Work(interrupt="training plain"))
+    assert not list(tmp_path.glob("*convgru-rmc*"))
+    _, done = run(tmp_path, config)
     assert [name for name, _ in done][0] == "training convgru-rmc"
 
 
@@ -362,4 +354,4 @@ def test_bundled_images() -> None:
 
 def test_published_schedule_is_recognised(tmp_path: Path) -> None:
     made = Experiment(build(changes={"train.seed": 3}), "paper", tmp_path, CPU, Work())
-    assert made._warning(made.folder / "checkpoints") == "Trained by the published schedule."
+    assert made.schedule() == "Trained by the published schedule."

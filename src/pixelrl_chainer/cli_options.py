@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from .cli import PATH
+
+if TYPE_CHECKING:
+    from .experiment import Experiment
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,6 +68,15 @@ profile_option = click.option(
     show_default=True,
     help="official-code: as the authors' code; paper: as the printed equations.",
 )
+preset_option = click.option(
+    "--preset",
+    default="auto",
+    show_default=True,
+    help="auto, quick or paper; auto: quick for a training on a CPU, else paper.",
+)
+runs_option = click.option(
+    "--runs", type=PATH, default=Path("runs"), show_default=True, help="Where to work."
+)
 
 
 def make_config(
@@ -88,3 +100,32 @@ def make_config(
     }
     changes.update(parse_assignments(assignments))
     return build(experiment, profile=profile, preset=preset, changes=changes)
+
+
+def open_experiments(
+    files: tuple[Path, ...],
+    preset: str,
+    runs: Path,
+    assignments: tuple[str, ...],
+    device: str,
+    *,
+    trains: bool = True,
+    profile: str = "official-code",
+    conv: str | None = None,
+) -> list[Experiment]:
+    """Build the experiments of files; without training ``auto`` is never ``quick``."""
+    from .backend import CPU, select_device
+    from .experiment import Experiment
+    from .progress import bar
+
+    chosen = select_device(device)
+    if preset == "auto":
+        preset = "quick" if trains and chosen == CPU else "paper"
+    name = preset if profile == "official-code" else f"{preset}-{profile}"
+    configs = [
+        make_config(
+            assignments, experiment=file, profile=profile, preset=preset, network__conv=conv
+        )
+        for file in files
+    ]
+    return [Experiment(config, name, runs, chosen, bar) for config in configs]

@@ -15,7 +15,10 @@ from .cli_options import (
     common_options,
     conv_option,
     make_config,
+    open_experiments,
+    preset_option,
     profile_option,
+    runs_option,
     task_options,
     tile_option,
     variant_option,
@@ -212,42 +215,26 @@ def apply_command(
 
 
 @cli.command("experiment")
-@click.argument("file", type=PATH)
-@click.option("--preset", default="auto", show_default=True, help="auto, quick or paper.")
+@click.argument("files", nargs=-1, required=True, type=PATH)
+@preset_option
 @profile_option
 @weights_option
 @conv_option
-@click.option("--runs", type=PATH, default=Path("runs"), show_default=True, help="Where to work.")
+@runs_option
 @json_option
 @common_options
 def experiment_command(
-    file: Path,
-    preset: str,
-    profile: str,
-    weights: Path | None,
-    runs: Path,
-    conv: str | None,
-    json_file: str | None,
-    assignments: tuple[str, ...],
-    device: str,
+    files: tuple[Path, ...], weights: Path | None, json_file: str | None, **given: Any
 ) -> None:
-    """Train, evaluate and draw what an experiment FILE describes; repeat to continue."""
-    from .backend import CPU, select_device
-    from .experiment import Experiment
-    from .progress import bar
+    """Train, evaluate and draw what experiment FILES describe; repeat to continue.
+
+    Several files of one task and level are rows of one table.
+    """
+    from .columns import run_column
     from .shipped import choose
 
-    chosen = select_device(device)
-    if preset == "auto":
-        preset = "quick" if chosen == CPU else "paper"
-    config = make_config(
-        assignments, experiment=file, profile=profile, preset=preset, network__conv=conv
-    )
-    name = preset if profile == "official-code" else f"{preset}-{profile}"
-    given = choose(weights, config).weights if weights else None
-    outcome = Experiment(config, name, runs, chosen, bar).run(given)
-    if not outcome.finished:
-        click.echo("interrupted; the same command continues", err=True)
-        sys.exit(EXIT_INTERRUPTED)
-    files = ", ".join(sorted(p.name for p in outcome.folder.iterdir() if p.is_file()))
-    emit(list(outcome.results), json_file, f"{outcome.text}\n\n{outcome.folder}: {files}")
+    experiments = open_experiments(files, **given, trains=weights is None)
+    chosen = choose(weights, experiments[0].config).weights if weights else None
+    outcome = run_column(experiments, chosen)
+    written = ", ".join(sorted(p.name for p in outcome.folder.iterdir() if p.is_file()))
+    emit(list(outcome.results), json_file, f"{outcome.text}\n\n{outcome.folder}: {written}")

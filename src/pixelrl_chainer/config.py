@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
@@ -47,9 +49,17 @@ PRESETS: dict[str, Overrides] = {
         "train.init": "",
         "train.checkpoint_every": 40,
         "train.validation_images": 4,
+        "eval.limit": 6,
     },
 }
 """``paper`` is the published schedule; ``quick`` shows the whole chain in minutes on a CPU."""
+
+PRESETS_BY_TASK: dict[tuple[str, str], Overrides] = {
+    ("quick", "restore-text"): {"train.episodes": 100, "train.checkpoint_every": 20},
+    ("quick", "color"): {"train.episodes": 100, "train.checkpoint_every": 20},
+    ("quick", "saliency"): {"saliency.episodes": 100, "saliency.size": 96, "eval.limit": 2},
+}
+"""What a preset changes further for a task: longer episodes, and training on single images."""
 
 
 def override(config: Config, changes: Overrides) -> Config:
@@ -126,6 +136,10 @@ def read_experiment(path: Path) -> dict[str, Any]:
     ------
     ConfigError
         If the file is missing or is not TOML with one level of tables.
+
+    Notes
+    -----
+    Other experiment files that ``train.init`` names are relative to this one.
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -138,7 +152,18 @@ def read_experiment(path: Path) -> dict[str, Any]:
                 f"{path}: {section} stands outside a table; put it under [train] etc."
             )
         changes.update({f"{section}.{key}": value for key, value in values.items()})
+    if "train.init" in changes:
+        changes["train.init"] = _from_here(str(changes["train.init"]), path.parent)
     return changes
+
+
+def _from_here(init: str, folder: Path) -> str:
+    """Write the experiment files in ``train.init``, relative to ``folder``, as paths."""
+    return re.sub(
+        r"(?<=experiment:)[^|]+",
+        lambda file: os.path.normpath(folder / file[0]),
+        init,
+    )
 
 
 def build(
@@ -159,11 +184,15 @@ def build(
         if name not in known:
             raise ConfigError(f"unknown {kind} {name!r}: expected one of {', '.join(known)}")
     config = Config()
+    changes = changes or {}
+    stated = read_experiment(experiment) if experiment else {}
+    task = changes.get("task.name", stated.get("task.name", config.task.name))
     for part in (
-        read_experiment(experiment) if experiment else {},
+        stated,
         PROFILES[profile],
         PRESETS[preset],
-        changes or {},
+        PRESETS_BY_TASK.get((preset, task), {}),
+        changes,
     ):
         config = override(config, part)
     return config

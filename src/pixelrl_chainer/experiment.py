@@ -1,45 +1,38 @@
-"""One experiment from an empty folder to a table: train, evaluate beside baselines, draw."""
+"""One network from an empty folder to its scores: initial weights, training, evaluation."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import paper, shipped, sources
-from .backend import Device, to_numpy
-from .config import override
+from .backend import Device
+from .config import Overrides, override, read_experiment
 from .datasets import DATASETS, SPLITS, open_dataset
-from .env import make_env
 from .errors import DataError
-from .evaluate import rollout, starts
-from .files import replace_atomically, write_json
+from .files import write_json
 from .images import read_image
 from .imagesets import ImageSet
+from .pretrain import Pretrainer
 from .progress import Progress
-from .report import caption, table
-from .results import fingerprint, load_policy, run_evaluation
+from .results import fingerprint, run_evaluation
 from .settings import Config, TrainConfig
 from .task import Task
 from .tasks import make_task
 from .train import Trainer
-from .viz import figures
 from .weights import describe
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What an experiment left behind: is it complete, its results and the text for people."""
-
-    finished: bool
-    folder: Path
-    results: tuple[dict[str, Any], ...] = ()
-    text: str = ""
+OF_ONE_EXPERIMENT = {
+    **{"task.level": None, "task.actions": None, "task.steps": None},
+    "train.init": "",
+}
+"""What must not go from one experiment to another, of another task."""
 
 
 def data_spec(names: Sequence[str], task: Task) -> list[str]:
@@ -68,16 +61,18 @@ def open_images(config: Config, split: str) -> ImageSet:
     )
 
 
-def run_name(config: Config, origin: str) -> str:
-    """Folder name of a run: task, level, actions, variant and origin (preset or weights' name)."""
+def run_name(config: Config, origin: str, *, variant: bool = True) -> str:
+    """Folder name of a run: task, level, actions, variant, seed, preset or weights' name."""
     task, given = make_task(config), config.task
     changed = (given.actions, given.steps and f"T{given.steps}")
-    parts = (task.name, task.column, *changed, config.network.variant, origin)
+    seed = f"seed{config.train.seed}" if config.train.seed else ""
+    network = config.network.variant if variant else ""
+    parts = (task.name, task.column, *changed, network, seed, origin)
     return "-".join(part for part in parts if part)
 
 
 class Experiment:
-    """Train (unless weights are given), evaluate and draw; every part is done once.
+    """One trained network: train it, score it; every part is done once and then read again.
 
     Parameters
     ----------
@@ -88,11 +83,19 @@ class Experiment:
         Folder of the runs.
     device : Device
     progress : Progress
+
+    Attributes
+    ----------
+    config : Config
+        Names the data sets that ``auto`` stands for.
+    folder : pathlib.Path
+        Of the run.
     """
 
     def __init__(
         self, config: Config, preset: str, root: Path, device: Device, progress: Progress
     ) -> None:
+        self.given = config
         self.config = resolve_data(config)
         self.preset = preset
         self.root = root
@@ -100,54 +103,24 @@ class Experiment:
         self.device = device
         self.progress = progress
 
-    def run(self, weights: Path | None = None) -> Outcome:
-        """Run what is still missing.
+    def changed(self, changes: Overrides) -> Experiment:
+        """Return the same experiment with other settings, in a folder of its own."""
+        config = override(self.given, changes)
+        return Experiment(config, self.preset, self.root, self.device, self.progress)
 
-        Parameters
-        ----------
-        weights : pathlib.Path or None
-            Evaluate these instead of training.
+    def train(self) -> Path:
+        """Train to the end and return the best checkpoint.
 
         Raises
         ------
+        KeyboardInterrupt
+            If the training was interrupted; another call continues.
         PixelRLError
             If a setting, an image or a weight file cannot be used.
         """
-        test = open_images(self.config, "test")
-        folder = self.folder
-        if weights is None:
-            checkpoint = self.train()
-            if checkpoint is None:
-                return Outcome(False, folder)
-            weights, ours = checkpoint, shipped.find(self.config)
-        else:
-            ours = None
-            # Weights that cannot be used should not be noticed after the baselines only.
-            policy = load_policy(self.config, weights, make_env(self.config), self.device)
-            variant = policy.model.config.variant
-            self.config = override(self.config, {"network.variant": variant})
-            folder = self.root / run_name(self.config, weights.stem)
-        rows = [("none", "none", None), ("random", "random", None), ("network", "network", weights)]
-        if ours:
-            rows.append(("pretrained", "network", ours))
-        results = [self._evaluate(*row, test, folder) for row in rows]
-        text = f"{table(results)}\n\n{caption(results[0])}\n{self._warning(weights)}"
-        record = folder / "results.json"
-        if not record.is_file() or json.loads(record.read_text()) != results:
-            self._draw(weights, test, folder)
-            with replace_atomically(folder / "table.md") as temporary:
-                temporary.write_text(text + "\n", encoding="utf-8")
-            write_json(record, results)  # last, because it says that all is done
-        return Outcome(True, folder, tuple(results), text)
-
-    def train(self) -> Path | None:
-        """Train to the end and return the best checkpoint, or None if it was interrupted."""
         config = self.config
         if config.train.init:
-            start = self._find_init(config.train.init)
-            if start is None:
-                return None
-            config = override(config, {"train.init": str(start)})
+            config = override(config, {"train.init": str(self._start(config.train.init))})
         trainer = Trainer(config, open_images(config, "train"), self.folder, self.device)
         total = config.train.episodes
         name = f"training {config.network.variant}"
@@ -155,36 +128,77 @@ class Experiment:
             result = trainer.run(lambda record: advance(1, record))
         if not result.finished:
             logger.warning("stopped after episode %d of %d", result.episodes, total)
-            return None
+            raise KeyboardInterrupt
         best = trainer.store.best()
         return trainer.store.path(best.episode) if best else result.checkpoint
 
-    def _find_init(self, init: str) -> Path | None:
+    def _start(self, init: str) -> Path:
         """Turn ``train.init`` into a path; see :class:`~pixelrl_chainer.settings.TrainConfig`."""
-        first, _, rest = init.partition(",")
-        kind, _, name = first.partition(":")
+        kind, _, rest = init.partition(":")
         if kind == "variant":
-            changes = {"network.variant": name, "train.init": rest}
-            config = override(self.config, changes)
-            return Experiment(config, self.preset, self.root, self.device, self.progress).train()
-        if kind != "ircnn":
-            return Path(init)
-        file = f"initial_weight/zhang_cvpr17_denoise_{name}_gray.caffemodel"
-        folder = sources.find("official-weights")
-        if folder is None or not (folder / file).is_file():
+            name, _, start = rest.partition(",")
+            return self.changed({"network.variant": name, "train.init": start}).train()
+        *others, last = init.split("|")
+        for one in others:
+            kind, _, name = one.partition(":")
+            found = _published(name) if kind == "published" else self._start(one)
+            if found is not None:
+                return found
+        kind, _, name = last.partition(":")
+        if kind == "experiment":
+            return self.changed({**OF_ONE_EXPERIMENT, **read_experiment(Path(name))}).train()
+        if kind == "pretrain":
+            return self._pretrain(int(name))
+        if kind == "ircnn":
+            name = f"initial_weight/zhang_cvpr17_denoise_{name}_gray.caffemodel"
+        if kind not in ("ircnn", "published"):
+            return Path(last)
+        path = _published(name)
+        if path is None:
             raise DataError(
-                f"train.init = {init} needs {file} of the authors' weights, not found here: run "
+                f"train.init = {init} needs {name} of the authors' weights, not found here: run "
                 "'pixelrl-chainer data fetch official-weights', or start from scratch with "
                 "--set train.init="
             )
-        return folder / file
+        return path
 
-    def _evaluate(
-        self, name: str, agent: str, weights: Path | None, images: ImageSet, folder: Path
+    def _pretrain(self, epochs: int) -> Path:
+        """Train the regression network of this task, once for all variants."""
+        config = override(self.config, {"network.variant": "convgru", "train.init": ""})
+        task = make_task(config)
+        parts = (task.name, task.column, "regression", self.preset)
+        folder = self.root / "-".join(filter(None, parts))
+        trainer = Pretrainer(config, open_images(config, "train"), folder, epochs, self.device)
+        with self.progress(trainer.steps, "pretraining", trainer.done) as advance:
+            result = trainer.run(lambda record: advance(1, record))
+        if not result.finished:
+            raise KeyboardInterrupt
+        return result.checkpoint
+
+    def evaluate(
+        self,
+        name: str,
+        agent: str,
+        weights: Path | None,
+        folder: Path,
+        changes: Overrides | None = None,
     ) -> dict[str, Any]:
-        """Score ``agent``, or read the score of an earlier call with the same parts."""
+        """Score ``agent``, or read the score of an earlier call with the same parts.
+
+        Parameters
+        ----------
+        name : str
+            The score is kept as ``eval-NAME.json``.
+        agent : str
+            ``network``, ``random`` or ``none``.
+        weights : pathlib.Path or None
+        folder : pathlib.Path
+        changes : mapping or None
+            Other settings of this evaluation.
+        """
         path = folder / f"eval-{name}.json"
-        config = self.config
+        config = override(self.config, changes or {})
+        images = open_images(config, "test")
         if weights is not None:
             config = override(config, {"network.variant": describe(weights)["variant"]})
         names = list(images.names[: config.eval.limit])
@@ -199,59 +213,38 @@ class Experiment:
             agent,
             weights,
             images,
-            origin=self._origin(weights) if weights else "",
+            origin=self._origin(weights),
             device=self.device,
             progress=self.progress,
         )
         write_json(path, result)
         return result
 
-    def _origin(self, weights: Path) -> str:
-        """Say where weights come from; see :class:`~pixelrl_chainer.shipped.Chosen`."""
-        if self.folder in weights.parents:
-            return "run"
-        return "shipped" if weights.parent == shipped.FOLDER else "given"
+    def _origin(self, weights: Path | None) -> str:
+        """Say where weights come from, as :func:`pixelrl_chainer.shipped.choose` does."""
+        if weights is not None and weights.parent == shipped.FOLDER:
+            return "shipped"
+        return "run" if weights is not None and self.root in weights.parents else "given"
 
-    def _draw(self, weights: Path, images: ImageSet, folder: Path) -> None:
-        """Write ``steps.png`` of the first test image and, after training, ``curves.png``."""
-        env = make_env(self.config)
-        task, settings = env.task, self.config.eval
-        ((start, target),) = starts(task, images, settings.seeds[0], settings.protocol, 1)
-        policy = load_policy(self.config, weights, env, self.device)
-        with self.device.use():
-            sent = [self.device.send(x) for x in (start, target)]
-            recorded = rollout(policy, env, *sent, record=True, tile=settings.tile)
-        metric = task.metrics[0]
-        states = [task.planes(to_numpy(state)) for state in recorded.states]
-        pair = task.planes(target), states[0]
-        figures.steps(
-            [state[0] if len(state) == 1 else state.transpose(1, 2, 0) for state in states],
-            [to_numpy(chosen)[0] for chosen in recorded.action_maps],
-            env.actions,
-            folder / "steps.png",
-            title=", ".join(part for part in (images.names[0], task.column) if part),
-            notes=[
-                f"{metric.label}: {metric.score(state, *pair):.{metric.digits}f}"
-                for state in states
-            ],
-        )
-        log = folder / "log.jsonl"
-        if log.is_file():
-            records = [json.loads(line) for line in log.read_text().splitlines()]
-            figures.learning_curves(records, folder / "curves.png", folder.name, metric)
-
-    def _warning(self, weights: Path) -> str:
+    def schedule(self) -> str:
         """Say what the training was, so that nobody takes a quick run for the paper's."""
-        if self._origin(weights) != "run":
-            return f"Weights: {weights}; nothing was trained."
         train = self.config.train
         published = TrainConfig()
-        schedule = ("episodes", "batch_size", "crop_size", "learning_rate", "decay_power")
-        if all(getattr(train, key) == getattr(published, key) for key in schedule):
+        keys = ("episodes", "batch_size", "crop_size", "learning_rate", "decay_power")
+        if all(getattr(train, key) == getattr(published, key) for key in keys):
             return "Trained by the published schedule."
         return (
-            f"Trained for {train.episodes} episodes of {train.batch_size} crops "
-            f"{train.crop_size} x {train.crop_size} (paper: {paper.EPISODES} of "
+            f"Preset {self.preset}: trained for {train.episodes} episodes of {train.batch_size} "
+            f"crops {train.crop_size} x {train.crop_size} (paper: {paper.EPISODES} of "
             f"{paper.BATCH_SIZE}, {paper.CROP_SIZE} x {paper.CROP_SIZE}): "
             "shows that it learns, not how well it can."
         )
+
+
+def _published(name: str) -> Path | None:
+    """Return a weight file of the authors, or None where it is not on this machine."""
+    for source in sources.SOURCES:
+        folder = sources.find(source) if source.endswith("-weights") else None
+        if folder is not None and (folder / name).is_file():
+            return folder / name
+    return None

@@ -23,11 +23,14 @@ from .palette import colors
 DPI = 110
 LARGEST_RATIO = 4.0
 """Longer images are drawn in panels of this ratio of sides, with margins."""
+LONGEST_ROW = 6
+"""States of longer episodes are drawn in several rows."""
 LARGEST_SIDE = 1024
 """Of larger images every second, third, ... pixel is drawn; a panel has fewer dots."""
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture as a PNG file."""
     FigureCanvasAgg(figure)
     with replace_atomically(path) as temporary:
         figure.savefig(temporary, dpi=DPI, format="png")
@@ -74,7 +77,7 @@ def learning_curves(
         label="validation",
     )
     axes[1].legend(fontsize="small")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _smooth(values: Sequence[float]) -> list[float]:
@@ -112,36 +115,42 @@ def steps(
     notes : sequence of T + 1 texts
         Shown above each image, for example its PSNR.
     """
-    n_steps = len(action_maps)
+    n_states = len(states)
+    columns = min(n_states, LONGEST_ROW)
+    rows = -(-n_states // columns)
     height, width = states[0].shape[:2]
     side = 2.6
     ratio = min(max(height / width, 1 / LARGEST_RATIO), LARGEST_RATIO)
-    figure = Figure(figsize=(side * (n_steps + 1), 2 * side * ratio + 1.3), layout="constrained")
+    size = (side * columns, rows * (2 * side * ratio + 1.1) + 0.2)
+    figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(title, parse_math=False)
-    axes = figure.subplots(2, n_steps + 1, squeeze=False)
+    axes = figure.subplots(2 * rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
+    # The map of a step stands below the image it was chosen for; long episodes go on below.
+    above = [axes[2 * (t // columns), t % columns] for t in range(n_states)]
+    below = [axes[2 * (t // columns) + 1, t % columns] for t in range(n_states)]
     for t, state in enumerate(states):
         shown = to_8bit(_thin(state if state.ndim == 2 else state[..., ::-1]))
-        axes[0, t].imshow(shown, cmap="gray", vmin=0, vmax=255)
+        above[t].imshow(shown, cmap="gray", vmin=0, vmax=255)
         name = "input" if t == 0 else f"after step {t}"
-        axes[0, t].set_title(f"{name}\n{notes[t]}" if notes else name, fontsize="small")
+        above[t].set_title(f"{name}\n{notes[t]}" if notes else name, fontsize="small")
     palette = colors(actions.names)
     norm = BoundaryNorm(np.arange(len(palette) + 1) - 0.5, len(palette))
     for t, chosen in enumerate(action_maps):
         cmap = ListedColormap(palette)
-        axes[1, t].imshow(_thin(chosen), cmap=cmap, norm=norm, interpolation="nearest")
-        axes[1, t].set_title(f"actions of step {t + 1}", fontsize="small")
+        below[t].imshow(_thin(chosen), cmap=cmap, norm=norm, interpolation="nearest")
+        below[t].set_title(f"actions of step {t + 1}", fontsize="small")
     counts = [np.bincount(chosen.ravel(), minlength=len(actions)) for chosen in action_maps]
     share = np.sum(counts, axis=0)
     handles = [
         Patch(facecolor=color, edgecolor="gray", label=f"{action.label}  {part:.0%}")
         for color, action, part in zip(palette, actions.actions, share / share.sum(), strict=True)
     ]
-    axes[1, -1].legend(
+    below[-1].legend(
         handles=handles, loc="center", fontsize="small", frameon=False, title="share of all steps"
     )
-    _save(figure, path)
+    save(figure, path)
 
 
 def saliency_maps(start: Array, mask: Array, output: Array, path: Path, *, title: str) -> None:
@@ -180,4 +189,4 @@ def saliency_maps(start: Array, mask: Array, output: Array, path: Path, *, title
     change = to_8bit(0.5 + (output - start).mean(axis=0))
     axes[1, 1].imshow(_thin(change), cmap="gray", vmin=0, vmax=255)
     axes[1, 1].set_title("change of brightness, gray: none", fontsize="small")
-    _save(figure, path)
+    save(figure, path)
