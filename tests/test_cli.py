@@ -25,6 +25,7 @@ from conftest import ROOT
 
 from pixelrl_chainer import __version__
 from pixelrl_chainer.cli import cli, main
+from pixelrl_chainer.sources import SOURCES
 from pixelrl_chainer.weights import load_network
 
 
@@ -656,7 +657,7 @@ def test_info(program: Program, tmp_path: Path) -> None:
         assert any(line.startswith(name) for line in out.splitlines())
     found = json.loads(program("info", "--json", "-").out)
     assert set(found) == {"versions", "device", "gpus", "convolutions", "shims", "data"}
-    assert set(found["data"]) == {"bundled", "bsd68", "official-weights"}
+    assert set(found["data"]) == set(SOURCES) >= {"bundled", "bsd68", "official-weights"}
     assert found["versions"]["pixelrl-chainer"] == __version__
 
 

@@ -119,8 +119,6 @@ def eval_command(
     from .results import run_evaluation
     from .shipped import choose_network
 
-    if given["seed"] is not None and given["seeds"]:
-        raise click.UsageError("give --seed or --seeds, not both")
     if baseline and (agent != "network" or weights or variant):
         raise click.UsageError("give --baseline without --agent, --weights and --variant")
     config = make_config(
@@ -131,7 +129,7 @@ def eval_command(
         data__test=test_data,
         data__color=given["color"],
         eval__limit=given["limit"],
-        eval__seeds=given["seeds"] or (() if given["seed"] is None else (given["seed"],)),
+        eval__seeds=_seeds(given["seed"], given["seeds"]),
         eval__protocol=given["protocol"],
         eval__augment=given["augment"],
         eval__policy=given["policy"],
@@ -156,6 +154,13 @@ def eval_command(
     emit(result, json_file, f"{table([result])}\n\n{caption(result)}")
     if csv_file:
         write_csv(result, csv_file)
+
+
+def _seeds(seed: int | None, seeds: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the seeds of ``--seed`` or ``--seeds``."""
+    if seed is not None and seeds:
+        raise click.UsageError("give --seed or --seeds, not both")
+    return seeds or (() if seed is None else (seed,))
 
 
 @cli.command("apply")

@@ -185,10 +185,17 @@ def run_evaluation(
         "published": published(config, task, key),
         "not_comparable": not_comparable(config, task, images),
         "config": config.to_dict(),
+        **describe_process(device),
+        "seconds": time.perf_counter() - begin,
+    }
+
+
+def describe_process(device: Device) -> dict[str, Any]:
+    """Say with what a result was computed."""
+    return {
         "versions": versions(),
         "platform": platform.platform(),
         "device": device.name,
-        "seconds": time.perf_counter() - begin,
         "peak_memory_bytes": peak_memory_bytes(),
     }
 
