@@ -230,7 +230,10 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "task", "level", "expected"),
     [
-        ("tv", "denoise-gaussian", 25.0, (0, 0, 0)),
+        ("tv", "denoise-gaussian", 25.0, (24.6556, 28.4859, 27.7728)),
+        ("nlm", "denoise-gaussian", 25.0, (24.9321, 28.7599, 28.4899)),
+        ("median", "denoise-saltpepper", 0.5, (20.355, 24.0073, 22.3819)),
+        ("inpaint", "denoise-saltpepper", 0.5, (24.7207, 28.3307, 27.1161)),
     ],
 )
 def test_measured_scores(

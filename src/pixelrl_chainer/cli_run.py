@@ -121,7 +121,6 @@ def eval_command(
 
     if baseline and (agent != "network" or weights or variant):
         raise click.UsageError("give --baseline without --agent, --weights and --variant")
-    agent = baseline or agent
     config = make_config(
         given["assignments"],
         sigma=given["sigma"],
@@ -139,13 +138,15 @@ def eval_command(
     )
     config = resolve_data(config)
     images = open_images(config, "test")
-    chosen = choose_network(weights, config, variant) if agent == "network" else None
+    network = agent == "network" and not baseline
+    chosen = choose_network(weights, config, variant) if network else None
     result = run_evaluation(
         config,
         agent,
         chosen and chosen.weights,
         images,
         variant=variant,
+        baseline=baseline,
         origin=chosen.origin if chosen else "",
         device=select_device(device),
         progress=bar,
