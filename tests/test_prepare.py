@@ -237,7 +237,15 @@ def test_saliency(tmp_path: Path) -> None:
         prepare("saliency", write_zip(tmp_path / "c.zip", photos), tmp_path / "b", progress=False)
 
 
-def test_folder_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waterloo_is_a_name_for_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIXELRL_DATA", str(tmp_path))
+    monkeypatch.setitem(checks.LOOKS, "waterloo", lambda folder: checks.look_at_images(folder, 2))
+    origin = write(tmp_path / "from", {f"pristine_images/0000{i}.bmp": image(i) for i in (1, 2)})
+    assert prepare("waterloo", origin, progress=False).good == 2
+    assert open_dataset("waterloo", "train").names == ("00001", "00002")
+
+
+def test_folder_of_images(tmp_path: Path) -> None:
     origin = write(tmp_path / "from", {"a/0.png": image(0), "b/1.png": image(1), "b/notes": b""})
     prepare("text-masks", origin, tmp_path / "to", progress=False)
     assert list(below(tmp_path / "to")) == ["0.png", "1.png"]

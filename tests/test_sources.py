@@ -155,6 +155,13 @@ def test_fetch_destination(server: Server, tmp_path: Path, monkeypatch: pytest.M
         ("bundled", 12, "chelsea.png"),
         ("bsd68", 500, "train/100007.jpg"),
         ("official-weights", 12, "denoise_with_convGRU/model/pretrained_25.npz"),
+        ("extra-weights", 2, "saltpepper_50_convGRU.npz"),
+        ("bsd68-text", 68, "test_text/101085.jpg"),
+        ("newsgroups", 520, "train/alt.atheism.51060.txt"),
+        ("text-masks", 1500, "0.png"),
+        ("fonts", 8, "LiberationSerif-BoldItalic.ttf"),
+        ("color-foreground-popout", 230, "train/target/10656328515_670c22a79a_z.webp"),
+        ("saliency", 120, "masks/0060.png"),
     ],
 )
 def test_registries(name: str, count: int, example: str) -> None:
@@ -165,7 +172,13 @@ def test_registries(name: str, count: int, example: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "folder"), [("bsd68", "data/bsd68"), ("official-weights", "weights/official")]
+    ("name", "folder"),
+    [
+        ("bsd68", "data/bsd68"),
+        ("official-weights", "weights/official"),
+        ("extra-weights", "weights/official"),
+        ("bsd68-text", "data/bsd68"),
+    ],
 )
 def test_registered_checksums_are_those_of_the_files(shared: Path, name: str, folder: str) -> None:
     report = check(name, shared / folder)
@@ -214,5 +227,16 @@ def test_data_card_states_the_checksums_of_the_registries() -> None:
     card = (Path(__file__).parents[1] / "data" / "README.md").read_text(encoding="utf-8")
     folder = Path(sources.__file__).parent / "registry"
     for name in sources.SOURCES:
-        digest = hashlib.sha256((folder / f"{name}.txt").read_bytes()).hexdigest()
-        assert f"| `{name}` | {len(sources.checksums(name))} | `{name}.txt` | `{digest}` |" in card
+        row = f"| `{name}` | – | none | – |"
+        if (file := folder / f"{name}.txt").is_file():
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            row = f"| `{name}` | {len(sources.checksums(name))} | `{name}.txt` | `{digest}` |"
+        assert row in card
+
+
+def test_every_registry_belongs_to_a_set() -> None:
+    names = {file.stem for file in (Path(sources.__file__).parent / "registry").glob("*.txt")}
+    assert names <= sources.SOURCES.keys()
+    without = sources.SOURCES.keys() - names
+    assert not any(sources.SOURCES[name].exact for name in without)
+    assert without == {"color-local-xpro", "color-watercolor", "waterloo"}

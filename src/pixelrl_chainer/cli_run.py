@@ -119,8 +119,7 @@ def eval_command(
     from .results import run_evaluation
     from .shipped import choose_network
 
-    if baseline and (agent != "network" or weights or variant):
-        raise click.UsageError("give --baseline without --agent, --weights and --variant")
+    agent = _scored(agent, baseline, weights or variant)
     config = make_config(
         given["assignments"],
         sigma=given["sigma"],
@@ -138,15 +137,13 @@ def eval_command(
     )
     config = resolve_data(config)
     images = open_images(config, "test")
-    network = agent == "network" and not baseline
-    chosen = choose_network(weights, config, variant) if network else None
+    chosen = choose_network(weights, config, variant) if agent == "network" else None
     result = run_evaluation(
         config,
         agent,
         chosen and chosen.weights,
         images,
         variant=variant,
-        baseline=baseline,
         origin=chosen.origin if chosen else "",
         device=select_device(device),
         progress=bar,
@@ -154,6 +151,13 @@ def eval_command(
     emit(result, json_file, f"{table([result])}\n\n{caption(result)}")
     if csv_file:
         write_csv(result, csv_file)
+
+
+def _scored(agent: str, baseline: str | None, network: Path | str | None) -> str:
+    """Return what is scored; UsageError if a network is described beside a classical method."""
+    if baseline and (agent != "network" or network):
+        raise click.UsageError("give --baseline without --agent, --weights and --variant")
+    return baseline or agent
 
 
 def _seeds(seed: int | None, seeds: tuple[int, ...]) -> tuple[int, ...]:

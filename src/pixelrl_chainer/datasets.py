@@ -112,6 +112,12 @@ def _open_generated_text(root: Path, split: str, read: Read) -> ImageSet:
     return images if split == "train" else text_sets.generated_pairs(images.paths, read)
 
 
+def _open_images(folder: Path, split: str, read: Read) -> ImageSet:
+    """Open the images of a folder, or of its sub-folder for the split."""
+    part = folder / split
+    return ImageSet(list_images(part if part.is_dir() else folder), read=read)
+
+
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset
     for dataset in (
@@ -156,15 +162,16 @@ DATASETS: dict[str, Dataset] = {
             partial(sources.missing_message, "bundled"),
             substitute=True,
         ),
+        Dataset(
+            "waterloo",
+            "4,744 photographs of the Waterloo Exploration Database, to train",
+            partial(sources.find, "waterloo"),
+            _open_images,
+            partial(sources.missing_message, "waterloo"),
+        ),
     )
 }
 """Every named data set."""
-
-
-def _open_images(folder: Path, split: str, read: Read) -> ImageSet:
-    """Open the images of a folder, or of its sub-folder for the split."""
-    part = folder / split
-    return ImageSet(list_images(part if part.is_dir() else folder), read=read)
 
 
 READERS: dict[str, Callable[[Path, str, Read], ImageSet]] = {

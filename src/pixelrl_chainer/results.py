@@ -16,7 +16,7 @@ from . import shipped, sources
 from ._version import __version__
 from .agent import PixelwisePolicy
 from .backend import CPU, Device
-from .baselines import Restorer
+from .baselines import BASELINES, Restorer
 from .config import override
 from .datasets import DATASETS, TEST_FILES, registered_files
 from .env import PixelEnv, make_env
@@ -93,14 +93,14 @@ def _make_actor(
     env: PixelEnv,
     device: Device,
     variant: str | None,
-    baseline: str | None,
     progress: Progress,
 ) -> tuple[Actor | Restorer | None, str]:
     """Return the agents of that name and the key of their row in the published tables."""
-    if baseline is not None:
-        return Restorer(baseline, env.task), baseline
-    if agent not in AGENTS:
-        raise ConfigError(f"unknown agent {agent!r}: expected one of {', '.join(AGENTS)}")
+    if agent in BASELINES:
+        return Restorer(agent, env.task), agent
+    known = (*AGENTS, *BASELINES)
+    if agent not in known:
+        raise ConfigError(f"unknown agent {agent!r}: expected one of {', '.join(known)}")
     if agent == "none":
         return None, agent
     if agent == "random":
@@ -126,7 +126,6 @@ def run_evaluation(
     images: ImageSet,
     *,
     variant: str | None = None,
-    baseline: str | None = None,
     origin: str = "given",
     device: Device = CPU,
     progress: Progress = no_progress,
@@ -137,14 +136,12 @@ def run_evaluation(
     ----------
     config : Config
     agent : str
-        One of :data:`AGENTS`.
+        One of :data:`AGENTS`, or a classical method, a key of ``BASELINES``.
     weights : pathlib.Path or None
         Weight file or checkpoint; needed for ``network`` only.
     images : ImageSet
     variant : str or None
         Variant the weights must have; None takes theirs.
-    baseline : str or None
-        Classical method to score instead of ``agent``, a key of ``BASELINES``.
     origin : str
         Where the weights come from: ``given``, ``run`` or ``shipped``.
     device : Device
@@ -163,9 +160,8 @@ def run_evaluation(
     """
     env = make_env(config)
     task = env.task
-    agent = agent if baseline is None else "baseline"
     weights = weights if agent == "network" else None
-    actor, key = _make_actor(config, agent, weights, env, device, variant, baseline, progress)
+    actor, key = _make_actor(config, agent, weights, env, device, variant, progress)
     begin = time.perf_counter()
     count = min(len(images), config.eval.limit or len(images)) * len(config.eval.seeds)
     with device.use(), progress(count, f"evaluating {key}") as advance:
@@ -175,7 +171,7 @@ def run_evaluation(
     key += "+aug" if config.eval.augment else ""
     return {
         "task": task.name,
-        "agent": agent,
+        "agent": "baseline" if agent in BASELINES else agent,
         "row": key,
         "level": {} if task.level is None else {task.level_name: task.level},
         **describe_weights(weights, origin),
