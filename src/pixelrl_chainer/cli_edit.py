@@ -20,7 +20,7 @@ from .cli_options import common_options, conv_option, make_config
 @click.option(
     "--size",
     type=int,
-    default=512,
+    default=256,
     show_default=True,
     help="Longest side in pixels of the photograph while the network learns; 0: as it is.",
 )
