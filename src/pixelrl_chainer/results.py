@@ -86,7 +86,7 @@ def load_policy(
     )
 
 
-def _make_actor(
+def make_actor(
     config: Config,
     agent: str,
     weights: Path | None,
@@ -165,7 +165,7 @@ def run_evaluation(
     task = env.task
     agent = agent if baseline is None else "baseline"
     weights = weights if agent == "network" else None
-    actor, key = _make_actor(config, agent, weights, env, device, variant, baseline, progress)
+    actor, key = make_actor(config, agent, weights, env, device, variant, baseline, progress)
     begin = time.perf_counter()
     count = min(len(images), config.eval.limit or len(images)) * len(config.eval.seeds)
     with device.use(), progress(count, f"evaluating {key}") as advance:
