@@ -141,7 +141,7 @@ def histogram(experiment: Experiment, chosen: Chosen | None) -> Study:
         rows.append([str(step), *(f"{share:.1%}" for share in shares)])
     text = f"{markdown(rows)}\n\nShare of all pixels of {len(record['images'])} images of "
     text += (
-        f"{', '.join(record['data']['sets'])}.\nWeights: {weights} ({record['weights_origin']})."
+        f"{', '.join(record['data']['sets'])}.\nWeights: {_named(weights, origin)}."
     )
     return finish(folder, record, text)
 
@@ -173,8 +173,12 @@ def maps(experiment: Experiment, chosen: Chosen | None, image: int = 0) -> Study
     for step in range(len(record[metrics[0].key])):
         scores = (f"{record[metric.key][step]:.{metric.digits}f}" for metric in metrics)
         rows.append([str(step) if step else "input", *scores])
-    text = f"{markdown(rows)}\n\n{record['image']}. Weights: {weights} ({origin})."
+    text = f"{markdown(rows)}\n\n{record['image']}. Weights: {_named(weights, origin)}."
     return finish(folder, record, text)
+
+
+def _named(weights: Path | None, origin: str | None) -> str:
+    return "random initial ones" if weights is None else f"{weights} ({origin})"
 
 
 def _short(weights: Path | None) -> str:
