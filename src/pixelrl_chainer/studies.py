@@ -140,9 +140,7 @@ def histogram(experiment: Experiment, chosen: Chosen | None) -> Study:
     for step, shares in enumerate(record["shares"], start=1):
         rows.append([str(step), *(f"{share:.1%}" for share in shares)])
     text = f"{markdown(rows)}\n\nShare of all pixels of {len(record['images'])} images of "
-    text += (
-        f"{', '.join(record['data']['sets'])}.\nWeights: {_named(weights, origin)}."
-    )
+    text += f"{', '.join(record['data']['sets'])}.\nWeights: {_named(weights, origin)}."
     return finish(folder, record, text)
 
 
