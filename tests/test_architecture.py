@@ -43,11 +43,12 @@ NETWORK_SIDE = {
 
 COMMAND_LINE = {
     *("cli", "cli_data", "cli_options", "cli_pretrain", "cli_run"),
-    *("cli_edit", "__main__"),
+    *("cli_edit", "cli_studies", "__main__"),
 }
 LOOP = {
     *("train", "episode", "evaluate", "tiling", "results", "report", "apply", "experiment"),
     *("pretrain", "progress", "interrupt", "single_image", "edit"),
+    *("recording", "columns", "studies", "sweeps", "tables"),
 }
 CHAINER = {"chainer", "chainerrl"}
 

@@ -394,7 +394,7 @@ def expected_start(task: str, column: str) -> str:
         "restore-text": TEXT_START,
         "color": "published:color_popout_regression_200epochs.npz|" * (column == paper.STYLES[0])
         + "pretrain:200",
-        "saliency": "",
+        "saliency": "published:color_popout_regression_200epochs.npz|",
     }[task]
 
 
@@ -403,7 +403,7 @@ def test_experiment_files_start_as_in_the_paper(file: Path) -> None:
     """IRCNN, or an earlier task; with reward map convolution, from the trained convGRU network."""
     config = build(file)
     start = expected_start(config.task.name, make_task(config).column)
-    stepwise = config.network.variant == "convgru-rmc" and start
+    stepwise = config.network.variant == "convgru-rmc" and config.task.name != "saliency"
     assert config.train.init == (f"variant:convgru,{start}" if stepwise else start)
 
 

@@ -12,7 +12,7 @@ import pytest
 import small
 from test_experiment import Work
 
-from pixelrl_chainer import shipped, studies
+from pixelrl_chainer import shipped, studies, sweeps
 from pixelrl_chainer.actions import ACTIONS
 from pixelrl_chainer.backend import CPU
 from pixelrl_chainer.env import make_env
@@ -116,7 +116,7 @@ def test_maps(tmp_path: Path, data: Path) -> None:
 
 
 def test_curve(tmp_path: Path, data: Path) -> None:
-    study = studies.curve(experiment(tmp_path, data), seeds=(0, 1))
+    study = sweeps.curve(experiment(tmp_path, data), seeds=(0, 1))
     logs = [
         tmp_path / f"denoise-gaussian-sigma25-T2-plain-{name}quick" / "log.jsonl"
         for name in ("", "seed1-")
@@ -144,11 +144,11 @@ def test_curve_continues(tmp_path: Path, data: Path) -> None:
             return super().__call__(total, description, initial)
 
     with pytest.raises(KeyboardInterrupt):
-        studies.curve(experiment(tmp_path, data, SecondTraining()), seeds=(0, 1))
+        sweeps.curve(experiment(tmp_path, data, SecondTraining()), seeds=(0, 1))
     work = Work()
-    study = studies.curve(experiment(tmp_path, data, work), seeds=(0, 1))
+    study = sweeps.curve(experiment(tmp_path, data, work), seeds=(0, 1))
     assert work.done == [("training plain", 2)]
-    whole = studies.curve(experiment(tmp_path / "whole", data), seeds=(0, 1))
+    whole = sweeps.curve(experiment(tmp_path / "whole", data), seeds=(0, 1))
     assert study.record["mean"] == whole.record["mean"]
 
 
@@ -157,7 +157,7 @@ def test_tmax(tmp_path: Path, data: Path) -> None:
         experiment(tmp_path, data, network__variant=v, train__episodes=2, task__steps=None)
         for v in ("convgru", "plain")
     ]
-    study = studies.tmax(networks, lengths=(1, 5))
+    study = sweeps.tmax(networks, lengths=(1, 5))
     record = json.loads((study.folder / "study.json").read_text())
     assert record["x"] == [1, 5]
     assert set(record["means"]) == {"none", "random", "convgru", "plain"}
@@ -178,7 +178,7 @@ def test_action_sets(tmp_path: Path, data: Path) -> None:
     one = experiment(
         tmp_path, data, network__variant="convgru", train__episodes=2, task__steps=None
     )
-    study = studies.action_sets(one, names=("denoise-basic", "denoise"))
+    study = sweeps.action_sets(one, names=("denoise-basic", "denoise"))
     record = json.loads((study.folder / "study.json").read_text())
     assert record["published"]["convgru"] == [27.60, 28.83]
     assert record["published"]["random"][0] is None, "its actions are others than the paper's"
@@ -192,7 +192,7 @@ def test_action_sets(tmp_path: Path, data: Path) -> None:
     one = experiment(
         tmp_path, data, work, network__variant="convgru", train__episodes=2, task__steps=None
     )
-    assert studies.action_sets(one, names=("denoise-basic", "denoise")).text == study.text
+    assert sweeps.action_sets(one, names=("denoise-basic", "denoise")).text == study.text
     assert work.done == []
 
 

@@ -180,3 +180,4 @@ def test_written(tmp_path: Path) -> None:
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells == ["sigma 25", "PixelRL +convGRU", "28.83", "28.800", "reproduced", ""]
     assert tables_text(found) == text
+    assert "| PixelRL +convGRU +RMC            | 31.40 |" in text, "as the paper prints it"

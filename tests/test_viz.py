@@ -151,6 +151,14 @@ def test_any_number_of_steps(tmp_path: Path, steps: int) -> None:
     decode(tmp_path / "steps.png")
 
 
+def test_long_episodes_continue_in_further_rows(tmp_path: Path) -> None:
+    draw(tmp_path / "short.png", steps=5)
+    draw(tmp_path / "long.png", steps=15)
+    short, long = (decode(tmp_path / f"{name}.png").shape for name in ("short", "long"))
+    assert long[1] == short[1]
+    assert 2.5 * short[0] < long[0] < 3.1 * short[0]
+
+
 def test_titles_are_plain_text(tmp_path: Path) -> None:
     r"""A file name such as $x_$\frac.png is not a formula, not even a broken one."""
     draw(tmp_path / "steps.png", title=r"$x_$ \frac{ $^$", notes=["1 dB", "2", "3", "4"])

@@ -240,10 +240,10 @@ def experiment_command(
     Several files of one task and level are rows of one table.
     """
     from .columns import run_column
-    from .shipped import choose
+    from .shipped import choose_network
 
     experiments = open_experiments(files, **given, trains=weights is None)
-    chosen = choose(weights, experiments[0].config).weights if weights else None
-    outcome = run_column(experiments, chosen)
+    chosen = choose_network(weights, experiments[0].config, None) if weights else None
+    outcome = run_column(experiments, chosen and chosen.weights)
     written = ", ".join(sorted(p.name for p in outcome.folder.iterdir() if p.is_file()))
     emit(list(outcome.results), json_file, f"{outcome.text}\n\n{outcome.folder}: {written}")

@@ -41,11 +41,11 @@ def histogram_command(
     file: Path, weights: Path | None, json_file: str | None, **given: Any
 ) -> None:
     """Share of every action in each step over the test images (Fig. 2)."""
-    from .shipped import choose
+    from .shipped import choose_network
     from .studies import histogram
 
     (experiment,) = open_experiments((file,), **given, trains=False)
-    _show(histogram(experiment, choose(weights, experiment.config)), json_file)
+    _show(histogram(experiment, choose_network(weights, experiment.config, None)), json_file)
 
 
 @study_group.command("maps")
@@ -57,11 +57,11 @@ def maps_command(
     file: Path, weights: Path | None, image: int, json_file: str | None, **given: Any
 ) -> None:
     """State and action map of every step on a test image (Figs. 4, 6, 9, 11)."""
-    from .shipped import choose
+    from .shipped import choose_network
     from .studies import maps
 
     (experiment,) = open_experiments((file,), **given, trains=False)
-    _show(maps(experiment, choose(weights, experiment.config), image), json_file)
+    _show(maps(experiment, choose_network(weights, experiment.config, None), image), json_file)
 
 
 @study_group.command("curve")
@@ -70,7 +70,7 @@ def maps_command(
 @study_options
 def curve_command(file: Path, trials: int, json_file: str | None, **given: Any) -> None:
     """Mean and standard deviation of the reward over several trainings (Fig. 3)."""
-    from .studies import curve
+    from .sweeps import curve
 
     (experiment,) = open_experiments((file,), **given)
     _show(curve(experiment, range(trials)), json_file)
@@ -81,7 +81,7 @@ def curve_command(file: Path, trials: int, json_file: str | None, **given: Any) 
 @study_options
 def tmax_command(files: tuple[Path, ...], json_file: str | None, **given: Any) -> None:
     """Scores of networks trained for episodes of 5, 10, 15 and 20 steps (Fig. 8)."""
-    from .studies import tmax
+    from .sweeps import tmax
 
     _show(tmax(open_experiments(files, **given)), json_file)
 
@@ -91,7 +91,7 @@ def tmax_command(files: tuple[Path, ...], json_file: str | None, **given: Any) -
 @study_options
 def actions_command(file: Path, json_file: str | None, **given: Any) -> None:
     """Scores of one network with four sets of actions (Table III)."""
-    from .studies import action_sets
+    from .sweeps import action_sets
 
     (experiment,) = open_experiments((file,), **given)
     _show(action_sets(experiment), json_file)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from . import shipped
-from .config import override
 from .env import make_env
 from .errors import ConfigError
 from .experiment import Experiment, run_name
@@ -21,6 +20,9 @@ from .tasks import make_task
 from .viz import figures
 
 Result = dict[str, Any]
+
+Network = tuple[Experiment, Path | None]
+"""An experiment and the weights it is evaluated with."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def run_column(experiments: Sequence[Experiment], weights: Path | None = None) -
     experiments : sequence of Experiment
         Networks of one task and level, in the order of their rows.
     weights : pathlib.Path or None
-        Evaluate these instead of training.
+        Evaluate these instead of training; if agents learn every image, start from these.
 
     Raises
     ------
@@ -54,21 +56,21 @@ def run_column(experiments: Sequence[Experiment], weights: Path | None = None) -
     """
     first = experiments[0]
     folder = _folder(experiments)
-    if weights is not None:
+    note = first.schedule()
+    learned = bool(make_task(first.config).learns_from)
+    if weights is not None and not learned:
         # Weights that cannot be used should not be noticed after the baselines only.
         policy = load_policy(first.config, weights, make_env(first.config), first.device)
-        given = override(first.given, {"network.variant": policy.model.config.variant})
-        first = Experiment(given, first.preset, first.root, first.device, first.progress)
-        folder = first.folder = first.root / run_name(given, weights.stem)
-        networks = [(first, weights)]
+        first = first.changed({"network.variant": policy.model.config.variant})
+        folder = first.folder = first.root / run_name(first.given, weights.stem)
+        networks: list[Network] = [(first, weights)]
         note = f"Weights: {weights}; nothing was trained."
     else:
-        networks = [(experiment, experiment.train()) for experiment in experiments]
-        note = first.schedule()
+        networks = [(one, weights or one.weights()) for one in experiments]
     results = [first.evaluate(agent, agent, None, folder) for agent in ("none", "random")]
     for experiment, trained in networks:
         results += _rows(experiment, trained)
-    if weights is None:
+    if weights is None and not learned:
         results += _shipped(experiments, folder)
     text = f"{table(results)}\n\n{caption(results[0])}\n{note}"
     for experiment, trained in networks:
@@ -95,7 +97,7 @@ def _folder(experiments: Sequence[Experiment]) -> Path:
     return first.root / run_name(first.config, first.preset, variant=False)
 
 
-def _rows(experiment: Experiment, weights: Path) -> list[Result]:
+def _rows(experiment: Experiment, weights: Path | None) -> list[Result]:
     """Scores of one network; also augmented where the paper has that row."""
     rows = [experiment.evaluate("network", "network", weights, experiment.folder)]
     task = make_task(experiment.config)
@@ -117,7 +119,7 @@ def _shipped(experiments: Sequence[Experiment], folder: Path) -> list[Result]:
     ]
 
 
-def _draw(experiment: Experiment, weights: Path) -> None:
+def _draw(experiment: Experiment, weights: Path | None) -> None:
     """Draw the episode on the first test image and, after training, the curves; each once."""
     folder = experiment.folder
     picture, log = folder / "steps.png", folder / "log.jsonl"

@@ -108,6 +108,16 @@ class Experiment:
         config = override(self.given, changes)
         return Experiment(config, self.preset, self.root, self.device, self.progress)
 
+    def weights(self) -> Path | None:
+        """Return what is evaluated: the trained network, or what agents of one image start from.
+
+        Errors as for :meth:`train`.
+        """
+        if not make_task(self.config).learns_from:
+            return self.train()
+        chosen = shipped.choose_start(None, self.config)
+        return chosen.weights if chosen else self._start(self.config.train.init)
+
     def train(self) -> Path:
         """Train to the end and return the best checkpoint.
 
@@ -118,9 +128,8 @@ class Experiment:
         PixelRLError
             If a setting, an image or a weight file cannot be used.
         """
-        config = self.config
-        if config.train.init:
-            config = override(config, {"train.init": str(self._start(config.train.init))})
+        start = self._start(self.config.train.init)
+        config = override(self.config, {"train.init": "" if start is None else str(start)})
         trainer = Trainer(config, open_images(config, "train"), self.folder, self.device)
         total = config.train.episodes
         name = f"training {config.network.variant}"
@@ -132,7 +141,7 @@ class Experiment:
         best = trainer.store.best()
         return trainer.store.path(best.episode) if best else result.checkpoint
 
-    def _start(self, init: str) -> Path:
+    def _start(self, init: str) -> Path | None:
         """Turn ``train.init`` into a path; see :class:`~pixelrl_chainer.settings.TrainConfig`."""
         kind, _, rest = init.partition(":")
         if kind == "variant":
@@ -145,6 +154,8 @@ class Experiment:
             if found is not None:
                 return found
         kind, _, name = last.partition(":")
+        if not last:
+            return None
         if kind == "experiment":
             return self.changed({**OF_ONE_EXPERIMENT, **read_experiment(Path(name))}).train()
         if kind == "pretrain":
@@ -199,7 +210,7 @@ class Experiment:
         path = folder / f"eval-{name}.json"
         config = override(self.config, changes or {})
         images = open_images(config, "test")
-        if weights is not None:
+        if weights is not None and not make_task(config).learns_from:
             config = override(config, {"network.variant": describe(weights)["variant"]})
         names = list(images.names[: config.eval.limit])
         wanted = json.loads(json.dumps([config.to_dict(), fingerprint(weights), names]))
@@ -228,8 +239,14 @@ class Experiment:
 
     def schedule(self) -> str:
         """Say what the training was, so that nobody takes a quick run for the paper's."""
-        train = self.config.train
-        published = TrainConfig()
+        train, published = self.config.train, TrainConfig()
+        if make_task(self.config).learns_from:
+            alone = self.config.saliency
+            size = f"{alone.size} pixels" if alone.size else "whole"
+            return (
+                f"Preset {self.preset}: {alone.episodes} episodes on every image, longest side "
+                f"{size} (paper: {paper.SALIENCY_EPISODES}, whole)."
+            )
         keys = ("episodes", "batch_size", "crop_size", "learning_rate", "decay_power")
         if all(getattr(train, key) == getattr(published, key) for key in keys):
             return "Trained by the published schedule."

@@ -13,12 +13,12 @@ from .backend import CPU, Device, to_numpy
 from .config import override
 from .env import make_env
 from .errors import ConfigError
-from .evaluate import rollout, starts
+from .evaluate import Learner, rollout, starts
 from .experiment import open_images
 from .imagesets import ImageSet
 from .metrics import Image
 from .progress import Progress, no_progress
-from .results import load_policy
+from .results import make_actor
 from .settings import Config
 from .tasks import make_task
 from .viz import figures
@@ -40,7 +40,7 @@ class Recorded(NamedTuple):
 
 def record_episodes(
     config: Config,
-    weights: Path,
+    weights: Path | None,
     images: ImageSet,
     device: Device = CPU,
     progress: Progress = no_progress,
@@ -54,8 +54,8 @@ def record_episodes(
     Parameters
     ----------
     config : Config
-    weights : pathlib.Path
-        Weight file or checkpoint.
+    weights : pathlib.Path or None
+        Weight file or checkpoint; of a task whose agents learn every image what they start from.
     images : ImageSet
     device : Device
     progress : Progress
@@ -70,13 +70,15 @@ def record_episodes(
     """
     env = make_env(config)
     task, settings = env.task, config.eval
-    actor = load_policy(config, weights, env, device)
-    count = min(len(images), settings.limit or len(images))
-    pairs = starts(task, images, settings.seeds[0], settings.protocol, count)
+    actor, _ = make_actor(config, "network", weights, env, device, None, progress)
+    count, seed = min(len(images), settings.limit or len(images)), settings.seeds[0]
+    pairs = starts(task, images, seed, settings.protocol, count)
     with device.use(), progress(count - first, "recording") as advance:
         for index, pair in enumerate(pairs):
             if index < first:
                 continue  # its noise was drawn
+            if isinstance(actor, Learner):
+                actor.prepare(images.names[index], seed, *pair)
             sent = [device.send(x) for x in pair]
             found = rollout(actor, env, *sent, record=True, tile=settings.tile)
             yield Recorded(
@@ -96,7 +98,7 @@ def count_actions(action_maps: Sequence[NDArray[np.int32]], n_actions: int) -> N
 
 def draw_steps(
     config: Config,
-    weights: Path,
+    weights: Path | None,
     path: Path,
     title: str,
     *,
@@ -108,7 +110,8 @@ def draw_steps(
     Parameters
     ----------
     config : Config
-    weights : pathlib.Path
+    weights : pathlib.Path or None
+        As for :func:`record_episodes`.
     path : pathlib.Path
         PNG file to write.
     title : str

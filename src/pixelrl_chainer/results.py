@@ -86,7 +86,7 @@ def load_policy(
     )
 
 
-def _make_actor(
+def make_actor(
     config: Config,
     agent: str,
     weights: Path | None,
@@ -161,7 +161,7 @@ def run_evaluation(
     env = make_env(config)
     task = env.task
     weights = weights if agent == "network" else None
-    actor, key = _make_actor(config, agent, weights, env, device, variant, progress)
+    actor, key = make_actor(config, agent, weights, env, device, variant, progress)
     begin = time.perf_counter()
     count = min(len(images), config.eval.limit or len(images)) * len(config.eval.seeds)
     with device.use(), progress(count, f"evaluating {key}") as advance:

@@ -95,8 +95,8 @@ class TrainConfig:
         directory. In an experiment also ``ircnn:LEVEL``, the authors' caffemodel;
         ``published:FILE``, another file of theirs; ``experiment:FILE``, what another experiment
         file trains; ``pretrain:EPOCHS``, a regression network; several of these with ``|`` between
-        them, the first that there is; ``variant:NAME,INIT``, the same experiment trained with
-        another variant from INIT.
+        them, the first that there is, nothing being HeNormal; ``variant:NAME,INIT``, the same
+        experiment trained with another variant from INIT.
     flip, rotate : float
         Probabilities of a flip and of a rotation.
     max_angle : float or None

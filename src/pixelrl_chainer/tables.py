@@ -78,6 +78,8 @@ class Entry:
         Which weights; or why the results that there are do not count.
     file : str or None
         The result.
+    digits : int
+        Decimal places of ``ours``; the paper prints one less.
     """
 
     table: str
@@ -92,6 +94,7 @@ class Entry:
     mark: str
     remark: str
     file: str | None
+    digits: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry ready for JSON."""
@@ -220,6 +223,7 @@ def _entry(cell: _Cell, ours: float | None, mark: str, remark: str, file: str | 
         mark=mark,
         remark=remark,
         file=file,
+        digits=cell.metric.digits,
     )
 
 
@@ -234,8 +238,9 @@ def tables_text(entries: Sequence[Entry]) -> str:
         chosen = [e for e in entries if (e.table, e.task, e.metric) == key]
         rows = [["column", "method", "paper", "ours", "mark", "remark"]]
         for e in chosen:
-            ours = "–" if e.ours is None else f"{e.ours:.3f}"
-            rows.append([e.level, e.method, f"{e.paper:g}", ours, e.mark, e.remark])
+            ours = "–" if e.ours is None else f"{e.ours:.{e.digits}f}"
+            published = f"{e.paper:.{e.digits - 1}f}"
+            rows.append([e.level, e.method, published, ours, e.mark, e.remark])
         parts.append(f"## {', '.join(key)}\n\n{markdown(rows)}")
     return "\n\n".join(parts)
 

@@ -141,16 +141,23 @@ def steps(
         cmap = ListedColormap(palette)
         below[t].imshow(_thin(chosen), cmap=cmap, norm=norm, interpolation="nearest")
         below[t].set_title(f"actions of step {t + 1}", fontsize="small")
+    _legend(below[-1], action_maps, actions)
+    save(figure, path)
+
+
+def _legend(axis: Any, action_maps: Sequence[Array], actions: ActionSet) -> None:
+    """Explain the colours, with the share of each action in all steps."""
     counts = [np.bincount(chosen.ravel(), minlength=len(actions)) for chosen in action_maps]
     share = np.sum(counts, axis=0)
     handles = [
         Patch(facecolor=color, edgecolor="gray", label=f"{action.label}  {part:.0%}")
-        for color, action, part in zip(palette, actions.actions, share / share.sum(), strict=True)
+        for color, action, part in zip(
+            colors(actions.names), actions.actions, share / share.sum(), strict=True
+        )
     ]
-    below[-1].legend(
+    axis.legend(
         handles=handles, loc="center", fontsize="small", frameon=False, title="share of all steps"
     )
-    save(figure, path)
 
 
 def saliency_maps(start: Array, mask: Array, output: Array, path: Path, *, title: str) -> None:
