@@ -128,6 +128,15 @@ def test_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
         learned(config(saliency__alpha=2), tmp_path)
 
 
+def test_another_filter_does_not_need_another_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited = edit_image(config(), photograph(), tmp_path)
+    monkeypatch.setattr(single_image, "run_episode", lambda *_: pytest.fail("trained again"))
+    sharper = edit_image(config(saliency__eps=0.001), photograph(), tmp_path)
+    assert sharper.scores["after"]["ssim_input"] > edited.scores["after"]["ssim_input"]
+
+
 def test_loss_that_is_not_finite(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="episode 2: the loss is not finite"):
         learned(config(train__learning_rate=1e30), tmp_path)

@@ -138,11 +138,18 @@ def _identity(config: Config, env: PixelEnv, images: Array, target: Array) -> di
     digest = hashlib.sha256(images.tobytes() + target.tobytes()).hexdigest()
     init = config.train.init
     return {
-        "config": training_settings(config),
+        "config": _settings(config),
         "actions": list(env.actions.names),
         "init_sha256": pooch.file_hash(network_file(Path(init))) if init else None,
         "image": digest,
     }
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """Settings that decide what is learned; the guided filter is not among them."""
+    settings = training_settings(config)
+    del settings["saliency"]["radius"], settings["saliency"]["eps"]
+    return settings
 
 
 def _train_episode(
@@ -180,7 +187,7 @@ class ImageLearner:
     ) -> None:
         self.config = config
         self.env = env
-        identity = to_json(training_settings(config))
+        identity = to_json(_settings(config))
         self.root = root / hashlib.sha256(identity.encode()).hexdigest()[:12]
         self.device = device
         self.progress = progress
