@@ -166,6 +166,7 @@ def test_tmax(tmp_path: Path, data: Path) -> None:
             known = json.loads((Path(column) / f"{agent}.json").read_text())
             assert known["psnr"]["mean"] == mean
             assert known["config"]["task"]["steps"] in (1, None)
+    assert record["published"]["random"] == [None, 24.30], "the paper's has five steps"
     runs = {"T1-": 0, "": 1}  # five steps are the task's own
     for part, column in runs.items():
         folder = tmp_path / f"denoise-gaussian-sigma25-{part}convgru-quick"

@@ -134,7 +134,7 @@ def _sweep(
     kept = [[r for r in one.results if r["weights_origin"] != "shipped"] for one in columns]
     keys = [result["row"] for result in kept[0]]
     means = {key: [c[i][metric.key]["mean"] for c in kept] for i, key in enumerate(keys)}
-    published = {key: [c[i]["published"][metric.key] for c in kept] for i, key in enumerate(keys)}
+    published = {key: [_published(c[i], metric.key) for c in kept] for i, key in enumerate(keys)}
     folder = experiment.root / f"{name}-{run_name(experiment.config, experiment.preset)}"
     record = {
         **begin(name, experiment),
@@ -157,6 +157,12 @@ def _sweep(
     return finish(
         folder, record, text + f"{caption(columns[0].results[0])}\n{experiment.schedule()}"
     )
+
+
+def _published(result: Record, metric: str) -> float | None:
+    """Figure of the paper, which has them for the task's own length of an episode only."""
+    figure: float | None = result["published"][metric]
+    return figure if result["config"]["task"]["steps"] is None else None
 
 
 def _cell(means: Record, published: Record, key: str, i: int) -> str:
