@@ -377,4 +377,4 @@ def test_the_advice_of_the_message_works(tmp_path: Path) -> None:
 def test_another_variant_is_refused(tmp_path: Path) -> None:
     saved(tmp_path)
     message = refusal(lambda folder: Run(tmp_path, "convgru").resume(), tmp_path / "000001")
-    assert "variant convgru" in message
+    assert "is missing (26 arrays expected, 20 found)" in message

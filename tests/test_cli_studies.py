@@ -14,7 +14,6 @@ import small
 from conftest import ROOT
 from test_cli import Program, program  # noqa: F401  the fixture
 
-from pixelrl_chainer import cli_run, cli_studies  # noqa: F401  they add their commands
 from pixelrl_chainer.cli import cli
 from pixelrl_chainer.config import build
 
@@ -53,7 +52,8 @@ def test_make_calls_commands_and_files_that_exist(given: str) -> None:
     command: click.Command = cli
     while isinstance(command, click.Group):
         command = command.commands[words.pop(0)]
-    context = command.make_context(str(command.name), words)
+    # A command keeps the help options of the first context it sees.
+    context = command.make_context(str(command.name), words, **cli.context_settings)
     single = context.params.get("file")
     files = [single] if single else context.params.get("files", ())
     assert len(files) == EXPERIMENT_TARGETS[given]

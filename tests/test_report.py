@@ -111,7 +111,7 @@ def test_every_row_has_a_label() -> None:
         assert LABELS[row]
         assert label(result(f"{row}+aug", 20.0, None)) == f"{LABELS[row]}, augmented"
     for published in paper.TABLE_II:
-        assert label(result(published.key, 20.0, None)) == published.label
+        assert label(result(published.key, 20.0, None)).startswith(published.label)
 
 
 def test_caption() -> None:

@@ -365,7 +365,7 @@ def test_evaluation_in_tiles(tmp_path: Path) -> None:
     photographs = open_dataset(small.photographs(tmp_path, 1, 100, 250), "test")
     env, policy = environment(1), policy_of(network("plain"))
     scores = [
-        evaluate(policy, env, photographs, EvalConfig(tile=tile), 25.0)["psnr"]["mean"]
+        evaluate(policy, env, photographs, EvalConfig(tile=tile))["psnr"]["mean"]
         for tile in (WHOLE, 144)
     ]
     assert scores[0] == scores[1]
