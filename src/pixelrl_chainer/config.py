@@ -58,7 +58,6 @@ PRESETS_BY_TASK: dict[tuple[str, str], Overrides] = {
     ("quick", "restore-text"): {"train.episodes": 100, "train.checkpoint_every": 20},
     ("quick", "color"): {"train.episodes": 100, "train.checkpoint_every": 20},
     ("quick", "saliency"): {
-        "train.init": "published:color_popout_regression_200epochs.npz|",
         "saliency.episodes": 100,
         "saliency.size": 96,
         "eval.limit": 2,
