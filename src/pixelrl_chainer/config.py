@@ -56,7 +56,12 @@ PRESETS: dict[str, Overrides] = {
 
 PRESETS_BY_TASK: dict[tuple[str, str], Overrides] = {
     ("quick", "restore-text"): {"train.episodes": 100, "train.checkpoint_every": 20},
-    ("quick", "color"): {"train.episodes": 100, "train.checkpoint_every": 20},
+    ("quick", "color"): {
+        "train.episodes": 100,
+        "train.checkpoint_every": 20,
+        "train.validation_images": 12,
+        "task.reward_scale": 0.1,  # explores for longer: rewards are of the size of 1
+    },
     ("quick", "saliency"): {
         "saliency.episodes": 100,
         "saliency.size": 96,
