@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ..backend import CPU, Array, Device, to_numpy
 from ..images import ImageFloat
 from ..metrics import ssim
 from .patches import Pair, float_psnr
@@ -15,12 +16,12 @@ from .replay import Observation
 
 
 class Tools(Protocol):
-    """What the environment needs of a toolbox."""
+    """What the environment needs of a :class:`.Toolbox`."""
 
     def __len__(self) -> int:
         """Return the number of tools."""
 
-    def apply(self, tool: int, images: ImageFloat) -> ImageFloat:
+    def apply(self, tool_index: int, images: Array) -> Array:
         """Return the images, float32 (B, 3, H, W), as the tool with this index restores them."""
 
 
@@ -72,10 +73,15 @@ class RestoreEnv:
     reward : str
         Key of :data:`REWARDS`.
     t_max : int
+    device : Device
+        Where the tools are; images stay in host memory.
     """
 
-    def __init__(self, tools: Tools, reward: str = "psnr", t_max: int = 3) -> None:
+    def __init__(
+        self, tools: Tools, reward: str = "psnr", t_max: int = 3, device: Device = CPU
+    ) -> None:
         self.tools, self.reward, self.t_max = tools, REWARDS[reward], t_max
+        self.device = device
 
     def reset(self, pair: Pair) -> Observation:
         """Begin an episode on a pair of float32 (3, H, W); return what the agent sees."""
@@ -98,7 +104,8 @@ class RestoreEnv:
             raise ValueError(f"action {action}: expected 0 to {stop}")
         before = self.quality
         if action != stop:
-            self.image = self.tools.apply(action, self.image[None])[0]
+            restored = self.tools.apply(action, self.device.send(self.image[None]))
+            self.image = to_numpy(restored)[0]
             self.psnr = float_psnr(self.image, self.clean)
             self.quality = self.reward.quality(self.image, self.clean)
         self.steps += 1

@@ -121,8 +121,7 @@ class ToolSettings:
         The rate is multiplied by ``learning_rate_decay`` every ``decay_epochs`` epochs.
     momentum, weight_decay : float
     clip : float
-        Largest norm of the gradient of the mean squared error over one value, times the rate's
-        share: see :func:`.train_tools.clip_at`.
+        Largest norm of the gradient, times the learning rate: VDSR's adjustable clipping.
     noise : float
         "Slight noise": sigma is uniform in [0, noise], in gray levels.
     jpeg : float
