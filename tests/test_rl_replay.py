@@ -82,6 +82,14 @@ def test_the_oldest_episodes_are_forgotten_whole(tmp_path: Path) -> None:
     assert set(contents(replay)) == {(4, 3), (5, 3)}  # across the end of the ring of 9 rows
 
 
+def test_more_transitions_than_a_byte_counts(tmp_path: Path) -> None:
+    replay = memory(tmp_path, capacity=300)
+    for name in range(150):
+        add(replay, name, 3)
+    assert (len(replay), replay.n_episodes) == (300, 100)
+    assert {name for name, _ in contents(replay, 2000)} == set(range(50, 150))
+
+
 def test_going_back_to_a_checkpoint(tmp_path: Path) -> None:
     """What was written after the checkpoint changed nothing that the checkpoint refers to."""
     replay = memory(tmp_path, capacity=7, slack=6, seed=1)

@@ -10,7 +10,7 @@ from chainer import functions as F
 from numpy.typing import NDArray
 
 from ..backend import CPU, Array, Device, to_numpy, xp_of
-from .networks import one_hot
+from .networks import observe
 from .patches import Pair, float_psnr
 from .toolbox import Toolbox
 from .weights import Trained
@@ -48,9 +48,9 @@ def restore(trained: Trained, images: Array, t_max: int) -> Chains:
     current = chainer.Variable(images, requires_grad=False)
     previous = np.full(len(images), -1)
     for _ in range(t_max):
+        seen = [observe(*one, stop) for one in zip(to_numpy(current.array), previous, strict=True)]
         with chainer.using_config("train", False), chainer.no_backprop_mode():
-            seen = xp_of(images).asarray(np.stack([one_hot(one, stop) for one in previous]))
-            values, state = agent((current.array, seen), state)
+            values, state = agent(xp_of(images).asarray(np.stack(seen)), state)
         chosen = to_numpy(values.greedy_actions.array).astype(np.int64)
         chosen[previous == stop] = stop
         current = use_tools(toolbox, chosen, current)
@@ -91,7 +91,8 @@ BATCH = 16
 
 def score_chains(trained: Trained, pairs: Pair, t_max: int, device: Device = CPU) -> Scores:
     """Score the toolchains of an agent on pairs of (B, 3, 63, 63)."""
-    outputs, actions = [], []
+    outputs: list[Any] = []
+    actions = []
     with device.use(), chainer.no_backprop_mode():
         for first in range(0, len(pairs[0]), BATCH):
             images = device.send(pairs[0][first : first + BATCH])

@@ -116,7 +116,9 @@ class JointTrainer(Run):
         """Make iterations; the record has the mean loss of a value."""
         first, losses = self.done, []
         for self.done in range(first + 1, until + 1):
-            pair = self.patches.batch((self.done - 1) * self.rules.batch_size, self.rules.batch_size)
+            pair = self.patches.batch(
+                (self.done - 1) * self.rules.batch_size, self.rules.batch_size
+            )
             sent = self.device.send(pair[0]), self.device.send(pair[1])
             losses.append(joint_update(self.trained, self.optimizer, sent, self.t_max))
         return {"loss": float(np.mean(losses))}

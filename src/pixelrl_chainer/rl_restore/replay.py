@@ -144,7 +144,8 @@ class EpisodeReplay(AbstractEpisodicReplayBuffer):
     def _episode(self, number: int) -> list[dict[str, Any]]:
         """Transitions of the episode to which transition ``number`` belongs."""
         start = self._start(number)
-        rows = np.arange(start, start + self.index["length"][number % self.rows]) % self.rows
+        length = int(self.index["length"][number % self.rows])
+        rows = np.arange(start, start + length) % self.rows
         images, actions = self.images[rows].astype(np.float32), self.index["action"][rows]
         previous = [-1, *map(int, actions[:-1])]
         states = [Observation(*pair) for pair in zip(images, previous, strict=True)]

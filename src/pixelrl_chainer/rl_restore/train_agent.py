@@ -20,11 +20,11 @@ from .chains import held_out_scores, score_chains
 from .distortions import mixed
 from .dqn import RestoreDQN, learning_rate
 from .environment import RestoreEnv
-from .networks import PATCH_SIZE, QNetwork, one_hot
+from .networks import QNetwork, observe
 from .patches import Patches
 from .replay import EpisodeReplay
 from .run import Run
-from .settings import RestoreConfig
+from .settings import PATCH_SIZE, RestoreConfig
 from .toolbox import Toolbox
 from .weights import Trained, load_trained, save_trained
 
@@ -72,8 +72,9 @@ class AgentTrainer(Run):
             0, settings.validation
         )
         self.scored = Patches(held_out, corrupt, config.data, settings.seed, "eval")
-        self.toolbox, self.env = toolbox, RestoreEnv(
-            toolbox, settings.reward, settings.t_max, device
+        self.toolbox, self.env = (
+            toolbox,
+            RestoreEnv(toolbox, settings.reward, settings.t_max, device),
         )
         with device.use():
             toolbox.to_device(device.chainer_name)
@@ -104,7 +105,7 @@ class AgentTrainer(Run):
             settings,
             n_tools + settings.stop,
             stream(settings.seed, "policy"),
-            lambda seen: (seen.image, one_hot(seen.previous, n_tools)),
+            lambda seen: observe(*seen, n_tools),
         )
 
     @property

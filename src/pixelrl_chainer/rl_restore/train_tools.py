@@ -12,8 +12,8 @@ from ..backend import CPU, Device, to_numpy
 from ..checkpoint import CheckpointStore
 from ..episode import Record
 from ..files import write_json
-from ..imagesets import ImageSet
 from ..images import ImageFloat
+from ..imagesets import ImageSet
 from ..rng import stream
 from . import distortions
 from .networks import TOOL_TYPES
