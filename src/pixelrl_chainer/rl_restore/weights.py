@@ -192,6 +192,13 @@ def save_agent(agent: QNetwork, path: Path, step: int = 0) -> None:
     save_network({**agent_arrays(agent), STEP: np.array(step, np.int32)}, path)
 
 
+def save_trained(trained: Trained, folder: Path, step: int = 0) -> None:
+    """Write tools and agent into a folder that :func:`load_trained` reads."""
+    for number, tool in enumerate(trained.toolbox.tools, 1):
+        save_tool(tool, tool_file(folder, number))
+    save_agent(trained.agent, folder / AGENT, step)
+
+
 def _convolution_arrays(
     layer: chainer.Link, name: str, weights: str
 ) -> dict[str, np.ndarray[Any, Any]]:

@@ -1,0 +1,175 @@
+"""Training of one tool on its own distortion (Section 3.3; the recipe is VDSR's)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import chainer
+import numpy as np
+from chainer import functions as F
+
+from ..backend import CPU, Device, to_numpy
+from ..checkpoint import CheckpointStore
+from ..episode import Record
+from ..files import write_json
+from ..images import ImageFloat
+from ..imagesets import ImageSet
+from ..rng import stream
+from . import distortions
+from .networks import TOOL_TYPES
+from .patches import Corrupt, Patches, float_psnr
+from .run import Run
+from .settings import RestoreConfig, ToolSettings
+from .toolbox import TOOLBOXES, ToolSpec
+from .weights import save_tool, tool_file
+
+
+def own_distortion(spec: ToolSpec, settings: ToolSettings | None = None) -> Corrupt:
+    """Make the distortion that a tool is for.
+
+    Parameters
+    ----------
+    spec : ToolSpec
+        A level is drawn uniformly from its range.
+    settings : ToolSettings or None
+        How much noise and compression to add (Section 3.1); None: none. They take their places in
+        the sequence of blur, noise and JPEG; a tool for one of them gets no more of that one.
+    """
+
+    def corrupt(image: ImageFloat, rng: np.random.Generator) -> ImageFloat:
+        level, noise, quality = rng.uniform(spec.low, spec.high), 0.0, 100.0
+        if settings is not None:
+            noise, quality = rng.uniform(0, settings.noise), rng.uniform(settings.jpeg, 100)
+        if spec.distortion == "blur":
+            image = distortions.blur(image, level)
+        if spec.distortion == "noise" or settings is not None:
+            sigma = level if spec.distortion == "noise" else noise
+            image = distortions.add_noise(image, sigma, rng)
+        if spec.distortion == "jpeg" or settings is not None:
+            image = distortions.compress(image, level if spec.distortion == "jpeg" else quality)
+        return image
+
+    return corrupt
+
+
+class ToolTrainer(Run):
+    """The training of one tool in one folder; see :class:`Run`.
+
+    The loss is half the squared error of an image, its mean over the batch.
+
+    Parameters
+    ----------
+    config : RestoreConfig
+        Its sections ``data`` and ``tools``.
+    number : int
+        Of the tool, from 1 on.
+    images, held_out : ImageSet
+        To train on, and to score on.
+    folder : pathlib.Path
+        Receives ``config.json``, ``log.jsonl``, ``checkpoints/``, ``scores.json`` and the tool.
+    size : int
+        Of the toolbox: 6, 12 or 18.
+    device : Device
+
+    Raises
+    ------
+    PixelRLError
+        If an image cannot be used, or the checkpoint is damaged or of other settings.
+    """
+
+    def __init__(
+        self,
+        config: RestoreConfig,
+        number: int,
+        images: ImageSet,
+        held_out: ImageSet,
+        folder: Path,
+        size: int = 12,
+        device: Device = CPU,
+    ) -> None:
+        settings = self.tools = config.tools
+        steps = settings.epochs * settings.epoch_steps
+        identity = {
+            "config": {key: config.to_dict()[key] for key in ("data", "tools")},
+            "tool": [number, size],
+        }
+        super().__init__(
+            folder, identity, steps, settings.log_every, settings.checkpoint_every, device
+        )
+        self.spec, self.number = TOOLBOXES[size][number - 1], number
+        corrupt = own_distortion(self.spec, settings)
+        self.patches = Patches(
+            images, corrupt, config.data, settings.seed, size=settings.patch_size
+        )
+        self.scored = Patches(
+            held_out, own_distortion(self.spec), config.data, settings.seed, "eval"
+        )
+        self.patches.pair(0)
+        with device.use():
+            self.model = TOOL_TYPES[self.spec.layers](stream(settings.seed, "init", number))
+            self.model.to_device(device.chainer_name)
+            self.optimizer = chainer.optimizers.MomentumSGD(
+                settings.learning_rate, settings.momentum
+            )
+            self.optimizer.setup(self.model)
+            self.clipping = chainer.optimizer_hooks.GradientClipping(1)
+            self.optimizer.add_hook(chainer.optimizer_hooks.WeightDecay(settings.weight_decay))
+            self.optimizer.add_hook(self.clipping)
+            self.store = CheckpointStore(folder / "checkpoints", identity)
+            self.done = self.store.resume(self.model, self.optimizer)
+
+    def block(self, until: int) -> Record:
+        """Make steps; the record has the mean loss a value, and that of the input."""
+        first, sums = self.done, np.zeros(2)
+        for self.done in range(first + 1, until + 1):
+            sums += self._step(self.done - 1)
+        loss, loss_input = sums / (until - first)
+        return {
+            "loss": float(loss),
+            "loss_input": float(loss_input),
+            "gain_db": float(10 * np.log10(loss_input / loss)),
+            "learning_rate": float(self.optimizer.lr),
+        }
+
+    def _step(self, step: int) -> tuple[float, float]:
+        settings = self.tools
+        drops = step // settings.epoch_steps // settings.decay_epochs
+        self.optimizer.lr = settings.learning_rate * settings.learning_rate_decay**drops
+        self.clipping.threshold = settings.clip / self.optimizer.lr
+        pair = self.patches.batch(step * settings.batch_size, settings.batch_size)
+        corrupted, clean = map(self.device.send, pair)
+        error = self.model(corrupted) - clean
+        loss = F.sum(error * error) / (2 * len(clean))
+        self.model.cleargrads()
+        loss.backward()
+        self.optimizer.update()
+        return 2 * float(loss.array) / clean[0].size, float(np.mean((pair[0] - pair[1]) ** 2))
+
+    def validate(self) -> Record:
+        """Nothing: the last checkpoint is the result."""
+        return {}
+
+    def save(self, record: Record) -> None:
+        """Save a checkpoint; after the last step also the tool and its scores."""
+        self.store.save(self.model, self.optimizer, self.done, -record["loss"])
+        if self.done == self.steps:
+            save_tool(self.model, tool_file(self.folder, self.number))
+            write_json(self.folder / "scores.json", self.score())
+
+    def score(self) -> Record:
+        """Mean PSNR in dB of held-out patches under the tool's distortion alone, and restored."""
+        pairs = [self.scored.pair(number) for number in range(self.tools.validation)]
+        before = [float_psnr(*pair) for pair in pairs]
+        after = []
+        with self.device.use(), chainer.no_backprop_mode():
+            for corrupted, clean in pairs:
+                restored = to_numpy(self.model(self.device.send(corrupted[None])).array)[0]
+                after.append(float_psnr(restored, clean))
+        return {
+            "tool": self.number,
+            "label": self.spec.label,
+            "patches": len(pairs),
+            "psnr_input": float(np.mean(before)),
+            "psnr_output": float(np.mean(after)),
+            "gain_db": float(np.mean(after) - np.mean(before)),
+        }
