@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from chainer import functions as F
 from networks import refusal
+from rl_small import weights
 
 from pixelrl_chainer.errors import WeightsError
 from pixelrl_chainer.images import ImageFloat, read_image, to_float
@@ -175,15 +176,6 @@ def test_an_agent_survives_its_file(n_tools: int, stop: bool, tmp_path: Path) ->
     assert np.load(tmp_path / "agent.npz")["step/step"] == 7
 
 
-def saved(folder: Path) -> Path:
-    """A folder of untrained weights."""
-    toolbox = new_toolbox(np.random.default_rng(0))
-    for number, tool in enumerate(toolbox.tools, 1):
-        save_tool(tool, tool_file(folder, number))
-    save_agent(QNetwork(np.random.default_rng(0)), folder / "agent.npz")
-    return folder
-
-
 def changed(file: Path, **changes: Any) -> None:
     """Replace arrays of a file, or remove those that are None."""
     arrays = {**np.load(file), **{key.replace("__", "/"): a for key, a in changes.items()}}
@@ -191,14 +183,14 @@ def changed(file: Path, **changes: Any) -> None:
 
 
 def test_a_folder_is_read(tmp_path: Path) -> None:
-    trained = load_trained(saved(tmp_path))
+    trained = load_trained(weights(tmp_path))
     assert len(trained.toolbox) == trained.agent.n_tools == 12
 
 
 def test_unusable_folders_are_refused(tmp_path: Path) -> None:
     assert "found nothing" in refusal(load_trained, tmp_path / "nowhere")
     assert "found tools none" in refusal(load_toolbox, tmp_path)
-    folder = saved(tmp_path)
+    folder = weights(tmp_path)
     tool_file(folder, 5).rename(folder / "other")
     assert "found tools 01, 02, 03, 04, 06" in refusal(load_trained, folder)
     (folder / "other").rename(tool_file(folder, 5))

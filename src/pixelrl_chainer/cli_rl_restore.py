@@ -11,8 +11,8 @@ import click
 from .cli import PATH, cli, emit, json_option
 from .cli_options import TOOLCHAINS, profile_option
 
-Process: TypeAlias = Callable[[Path, Path], Any]
-"""Processes one image file into another."""
+Process: TypeAlias = Callable[[Path, Path], str | None]
+"""Processes one image file into another; may say what was done."""
 
 weights_folder_option = click.option(
     "--weights", type=PATH, help="Folder of weights or of a training (default: imported ones)."
@@ -32,7 +32,7 @@ def evaluate_toolchains(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
         raise ConfigError(f"unknown agent {given['agent']!r}: expected one of {', '.join(AGENTS)}")
     weights, origin = find_weights(given["weights"]) if given["agent"] == "network" else (None, "")
     if len(given["test_data"]) != 1 or not given["dataset"]:
-        raise click.UsageError(
+        raise ConfigError(
             f"--task {TOOLCHAINS} needs --data DIR and --dataset mild, moderate or severe; "
             "'rl-restore generate' makes such a folder"
         )
@@ -64,9 +64,9 @@ def prepare_toolchains(given: dict[str, Any], keep_steps: bool) -> Callable[[], 
     def load() -> Process:
         trained = load_agent_and_tools(folder, device)
 
-        def process(source: Path, target: Path) -> None:
+        def process(source: Path, target: Path) -> str:
             names = restore_file(trained, source, target, device=device, keep_steps=keep_steps)
-            click.echo(f"{source.name}: {', '.join(names)}")
+            return f"{source.name}: {', '.join(names)}"
 
         return process
 
@@ -74,11 +74,13 @@ def prepare_toolchains(given: dict[str, Any], keep_steps: bool) -> Callable[[], 
 
 
 def _refuse_others(given: dict[str, Any], *known: str) -> None:
-    """UsageError for an option that means nothing to RL-Restore."""
+    """Raise ConfigError for an option that means nothing to RL-Restore."""
+    from .errors import ConfigError
+
     for key, value in given.items():
         if key not in ("task", "weights", "device", *known) and value not in (None, (), False, ""):
             name = {"assignments": "set", "test_data": "data"}.get(key, key.replace("_", "-"))
-            raise click.UsageError(f"--{name} means nothing to --task {TOOLCHAINS}; leave it out")
+            raise ConfigError(f"--{name} means nothing to --task {TOOLCHAINS}; leave it out")
 
 
 @cli.group("rl-restore")

@@ -195,15 +195,17 @@ def apply_command(
     load = prepare(given, keep_steps)
     pairs = plan(inputs, output, force=force, keep_steps=keep_steps)
     process = load()
-    failed = 0
+    failed, said = 0, []
     with bar(len(pairs), "applying") as advance:
         for source, target in pairs:
             try:
-                process(source, target)
+                said.append(process(source, target))
             except PixelRLError as error:
                 failed += 1
                 click.echo(f"error: {error}", err=True)
             advance()
+    for line in filter(None, said):
+        click.echo(line)
     click.echo(f"{len(pairs) - failed} of {len(pairs)} images written to {output}")
     if failed:
         sys.exit(EXIT_FAILURE)

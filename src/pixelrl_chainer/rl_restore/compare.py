@@ -142,10 +142,13 @@ def _rows(
     methods: Methods,
     device: Device,
 ) -> list[dict[str, Any]]:
-    """Run every method on the first cases."""
-    rows = []
+    """Run every method on the first cases; the first time, which compiles, does not count."""
+    rows: list[dict[str, Any]] = []
     with device.use(), bar(count, "comparing") as advance:
         for _, case in zip(range(count), cases, strict=False):
+            if not rows:
+                for restore in methods.values():
+                    restore(case.start)
             for name, restore in methods.items():
                 begin = time.perf_counter()
                 output = restore(case.start)

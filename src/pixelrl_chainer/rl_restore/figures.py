@@ -35,7 +35,9 @@ def draw_chain(
     notes : sequence of str
         A line for each state, for example its PSNR.
     """
-    figure = Figure(figsize=(3.2 * len(states), 3.9), layout="constrained")
+    height, width = states[0].shape[:2]
+    size = 3.2 * len(states), min(3.2 * height / width, 8) + 0.9
+    figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(title, parse_math=False)
     headings = ["input", *names]
     if len(headings) > len(states):  # stopped: the last state is the result
