@@ -16,9 +16,8 @@ from chainerrl.action_value import DiscreteActionValue
 from chainerrl.links import StatelessRecurrentSequential
 
 from ..images import ImageFloat
-
-PATCH_SIZE = 63
-"""Side of the images that the agent sees."""
+from .convolution import Convolution
+from .settings import PATCH_SIZE
 
 N_FEATURES, N_HIDDEN = 32, 50
 """Features of an image, and units of the LSTM."""
@@ -34,7 +33,7 @@ def convolution(rng: np.random.Generator, inputs: int, outputs: int, side: int) 
     """
     deviation = np.sqrt(2 / (inputs * side * side))
     weights = rng.normal(0, deviation, (outputs, inputs, side, side)).astype(np.float32)
-    return L.Convolution2D(inputs, outputs, side, pad=side // 2, initialW=weights)
+    return Convolution(inputs, outputs, side, pad=side // 2, initialW=weights)
 
 
 class ShallowTool(chainer.Chain):
@@ -124,7 +123,7 @@ class Features(chainer.Chain):
         super().__init__()
         with self.init_scope():
             self.l1, self.l2, self.l3, self.l4 = (
-                L.Convolution2D(
+                Convolution(
                     inputs,
                     outputs,
                     side,
