@@ -111,22 +111,25 @@ def blur(image: ImageFloat, sigma: float) -> ImageFloat:
     if sigma == 0:  # which OpenCV would replace by a value of its own
         return image
     size = (BLUR_SIZE, BLUR_SIZE)
-    blurred = cv2.GaussianBlur(image, size, sigma, borderType=cv2.BORDER_REPLICATE)
-    return blurred.astype(np.float32, copy=False)
+    blurred: ImageFloat = np.asarray(
+        cv2.GaussianBlur(image, size, sigma, borderType=cv2.BORDER_REPLICATE), np.float32
+    )
+    return blurred
 
 
 def add_noise(image: ImageFloat, sigma: float, rng: np.random.Generator) -> ImageFloat:
     """Add Gaussian noise whose sigma is in gray levels of 255, and clip to [0, 1]."""
     noise = rng.standard_normal(image.shape, dtype=np.float32)
-    return np.clip(image + noise * np.float32(sigma / 255), 0, 1)
+    noisy: ImageFloat = np.clip(image + noise * np.float32(sigma / 255), 0, 1)
+    return noisy
 
 
 def compress(image: ImageFloat, quality: float) -> ImageFloat:
     """Compress to JPEG in 8 bits, its quality rounded, and decode."""
     bgr = np.ascontiguousarray(to_8bit(image)[..., ::-1])
     _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
-    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    return to_float(np.ascontiguousarray(decoded[..., ::-1]).astype(np.uint8, copy=False))
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+    return to_float(np.ascontiguousarray(decoded[..., ::-1]))
 
 
 def mixed(

@@ -154,7 +154,7 @@ class Features(chainer.Chain):
         return F.concat((h, previous), axis=1)
 
 
-class BasicLSTM(L.NStepLSTM):  # type: ignore[misc]
+class BasicLSTM(L.NStepLSTM):
     """TensorFlow's basic LSTM, which adds 1 to the preactivation of its forget gate.
 
     Chainer's LSTM has two biases for each gate. The second ones are constants here: 1 for the
@@ -176,7 +176,7 @@ class BasicLSTM(L.NStepLSTM):  # type: ignore[misc]
         return super().rnn(*before, [[*first, *second]], inputs)
 
 
-class QNetwork(StatelessRecurrentSequential):  # type: ignore[misc]
+class QNetwork(StatelessRecurrentSequential):
     """Values of all actions for a sequence of images, in the form of ChainerRL's recurrent DQN.
 
     Observations are vectors, see :func:`observe`: ChainerRL takes a tuple of two arrays for a
