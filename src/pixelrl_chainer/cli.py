@@ -51,7 +51,7 @@ def emit(result: Any, json_file: str | None, text: str) -> None:
 
 def add_commands() -> None:
     """Import the modules that define the commands; they add themselves."""
-    from . import cli_data, cli_edit, cli_pretrain, cli_run, cli_studies  # noqa: F401
+    from . import cli_data, cli_edit, cli_pretrain, cli_rl_restore, cli_run, cli_studies  # noqa: F401
 
 
 def main() -> None:

@@ -1,0 +1,149 @@
+"""RL-Restore on the command line: what eval and apply do for it, and commands of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import click
+
+from .cli import PATH, cli, emit, json_option
+from .cli_options import TOOLCHAINS, profile_option
+
+Process: TypeAlias = Callable[[Path, Path], Any]
+"""Processes one image file into another."""
+
+weights_folder_option = click.option(
+    "--weights", type=PATH, help="Folder of weights or of a training (default: imported ones)."
+)
+
+
+def evaluate_toolchains(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Score toolchains as the options of ``eval`` describe; return the result and its table."""
+    from .backend import select_device
+    from .errors import ConfigError
+    from .progress import bar
+    from .rl_restore.evaluate import AGENTS, find_weights, run_evaluation, table
+    from .rl_restore.testsets import PairFolder
+
+    _refuse_others(given, "test_data", "agent", "dataset", "limit")
+    if given["agent"] not in AGENTS:
+        raise ConfigError(f"unknown agent {given['agent']!r}: expected one of {', '.join(AGENTS)}")
+    weights, origin = find_weights(given["weights"]) if given["agent"] == "network" else (None, "")
+    if len(given["test_data"]) != 1 or not given["dataset"]:
+        raise click.UsageError(
+            f"--task {TOOLCHAINS} needs --data DIR and --dataset mild, moderate or severe; "
+            "'rl-restore generate' makes such a folder"
+        )
+    folder = Path(given["test_data"][0])
+    pairs = PairFolder(folder, given["dataset"])
+    result = run_evaluation(
+        pairs,
+        folder,
+        given["dataset"],
+        weights,
+        origin=origin,
+        limit=given["limit"],
+        device=select_device(given["device"]),
+        progress=bar,
+    )
+    return result, table(result)
+
+
+def prepare_toolchains(given: dict[str, Any], keep_steps: bool) -> Callable[[], Process]:
+    """Check the options of ``apply``; return what loads agent and tools."""
+    from .backend import select_device
+    from .rl_restore.apply import restore_file
+    from .rl_restore.evaluate import find_weights, load_agent_and_tools
+
+    _refuse_others(given)
+    folder, _ = find_weights(given["weights"])
+    device = select_device(given["device"])
+
+    def load() -> Process:
+        trained = load_agent_and_tools(folder, device)
+
+        def process(source: Path, target: Path) -> None:
+            names = restore_file(trained, source, target, device=device, keep_steps=keep_steps)
+            click.echo(f"{source.name}: {', '.join(names)}")
+
+        return process
+
+    return load
+
+
+def _refuse_others(given: dict[str, Any], *known: str) -> None:
+    """UsageError for an option that means nothing to RL-Restore."""
+    for key, value in given.items():
+        if key not in ("task", "weights", "device", *known) and value not in (None, (), False, ""):
+            name = {"assignments": "set", "test_data": "data"}.get(key, key.replace("_", "-"))
+            raise click.UsageError(f"--{name} means nothing to --task {TOOLCHAINS}; leave it out")
+
+
+@cli.group("rl-restore")
+def rl_restore_group() -> None:
+    """Chains of restoration tools, chosen by a recurrent DQN (RL-Restore)."""
+
+
+@rl_restore_group.command("generate")
+@click.option("--data", multiple=True, help="Data set or folder of photographs; repeatable.")
+@click.option(
+    "--dataset", "groups", multiple=True, help="mild, moderate or severe (default: all three)."
+)
+@click.option("--count", type=click.IntRange(1), default=64, show_default=True, help="Of a group.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@profile_option
+@click.option("--output", "-o", type=PATH, required=True, help="Folder to make.")
+def generate_command(
+    data: tuple[str, ...],
+    groups: tuple[str, ...],
+    count: int,
+    seed: int,
+    profile: str,
+    output: Path,
+) -> None:
+    """Cut patches from test photographs, corrupt them and write pairs of PNG files.
+
+    The profile decides the scales of levels and images: those of the published code or the paper.
+    """
+    from .rl_restore.distortions import GROUPS
+    from .rl_restore.settings import build
+    from .rl_restore.testsets import test_patches, write_pairs
+
+    config = build(profile=profile).data
+    sets = {group: test_patches(config, group, seed, data) for group in groups or GROUPS}
+    for group, patches in sets.items():
+        write_pairs(patches, group, count, output)
+    click.echo(f"{count} pairs each of {', '.join(sets)} written to {output}")
+
+
+@rl_restore_group.command("complexity")
+@json_option
+def complexity_command(json_file: str | None) -> None:
+    """Count parameters and multiplications of Table 2 for 63x63 pixels."""
+    from .rl_restore.complexity import networks, table
+
+    counts = networks()
+    emit({name: count._asdict() for name, count in counts.items()}, json_file, table(counts))
+
+
+@rl_restore_group.command("compare")
+@click.option("--data", required=True, help="Data set or folder; with --dataset its pairs.")
+@click.option("--dataset", help="mild, moderate or severe: pairs of DIR/<dataset>_in and _gt.")
+@click.option("--sigma", type=float, help="Instead: Gaussian noise on the gray images of --data.")
+@weights_folder_option
+@click.option("--pixelrl", type=PATH, help="Weights of PixelRL (default: newest run, or ours).")
+@click.option("--limit", type=click.IntRange(1), help="Only the first N images.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, gpu or gpu:N.")
+@json_option
+def compare_command(json_file: str | None, **given: Any) -> None:
+    """Run PixelRL and RL-Restore on the same corrupted images.
+
+    Scores are those of 8 bits. PixelRL is a network for Gaussian noise, of --sigma or 25, that
+    restores each channel on its own.
+    """
+    from .rl_restore.compare import compare, table
+
+    result = compare(**given)
+    emit(result, json_file, table(result))
