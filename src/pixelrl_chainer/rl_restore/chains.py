@@ -133,3 +133,15 @@ def held_out_scores(
         "psnr_best_single_tool": single[best],
         "length": float(np.mean((scores.actions < len(toolbox)).sum(axis=0))),
     }
+
+
+def table(scores: dict[str, Any]) -> str:
+    """Format what :func:`held_out_scores` returned."""
+    single = ", ".join(f"{value:.2f}" for value in scores["psnr_single_tools"])
+    return (
+        f"{scores['patches']} held-out patches, mean PSNR (dB)\n"
+        f"input       {scores['psnr_input']:.2f}\n"
+        f"best tool   {scores['psnr_best_single_tool']:.2f} (number {scores['best_single_tool']})\n"
+        f"toolchains  {scores['psnr_output']:.2f} (mean length {scores['length']:.2f})\n"
+        f"every tool  {single}"
+    )

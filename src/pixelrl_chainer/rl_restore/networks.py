@@ -16,25 +16,30 @@ from chainerrl.action_value import DiscreteActionValue
 from chainerrl.links import StatelessRecurrentSequential
 
 from ..images import ImageFloat
-
-PATCH_SIZE = 63
-"""Side of the images that the agent sees."""
+from .convolution import Convolution
+from .settings import PATCH_SIZE
 
 N_FEATURES, N_HIDDEN = 32, 50
 """Features of an image, and units of the LSTM."""
+
+LAST = 0.01
+"""Share of He's deviation for the last layer of a tool, so that it begins by changing little."""
 
 REACH = 8
 """Pixels to each side on which a pixel of a tool's output depends, for both kinds of tools."""
 
 
-def convolution(rng: np.random.Generator, inputs: int, outputs: int, side: int) -> L.Convolution2D:
+def convolution(
+    rng: np.random.Generator, inputs: int, outputs: int, side: int, scale: float = 1.0
+) -> L.Convolution2D:
     """Make a convolution of stride 1 whose weights are He's normal ones and biases zero.
 
-    The paper refers to VDSR for the training of tools, which begins with such weights.
+    The paper refers to VDSR for the training of tools, which begins with such weights; ``scale``
+    makes them smaller.
     """
-    deviation = np.sqrt(2 / (inputs * side * side))
+    deviation = scale * np.sqrt(2 / (inputs * side * side))
     weights = rng.normal(0, deviation, (outputs, inputs, side, side)).astype(np.float32)
-    return L.Convolution2D(inputs, outputs, side, pad=side // 2, initialW=weights)
+    return Convolution(inputs, outputs, side, pad=side // 2, initialW=weights)
 
 
 class ShallowTool(chainer.Chain):
@@ -53,7 +58,7 @@ class ShallowTool(chainer.Chain):
         with self.init_scope():
             self.conv1 = convolution(rng, 3, 32, 9)
             self.conv2 = convolution(rng, 32, 16, 5)
-            self.conv3 = convolution(rng, 16, 3, 5)
+            self.conv3 = convolution(rng, 16, 3, 5, LAST)
 
     def forward(self, images: Any) -> chainer.Variable:
         """Return restored images, float32 (B, 3, H, W), not clipped, for images of that shape."""
@@ -82,7 +87,7 @@ class DeepTool(chainer.Chain):
             self.conv2c = convolution(rng, 32, 32, 3)
             self.conv2d = convolution(rng, 32, 32, 3)
             self.conv2_2 = convolution(rng, 32, 64, 1)
-            self.conv3 = convolution(rng, 64, 3, 5)
+            self.conv3 = convolution(rng, 64, 3, 5, LAST)
 
     def forward(self, images: Any) -> chainer.Variable:
         """Return restored images, float32 (B, 3, H, W), not clipped, for images of that shape."""
@@ -124,7 +129,7 @@ class Features(chainer.Chain):
         super().__init__()
         with self.init_scope():
             self.l1, self.l2, self.l3, self.l4 = (
-                L.Convolution2D(
+                Convolution(
                     inputs,
                     outputs,
                     side,

@@ -102,6 +102,11 @@ class Run(ABC):
                 report(record)
         return TrainResult(self.done, self.done >= self.steps, self.folder)
 
+    def scores(self) -> Record:
+        """Return the scores on held-out patches that the end of the training has written."""
+        record: Record = json.loads((self.folder / "scores.json").read_text())
+        return record
+
     def _timed_block(self) -> tuple[Record, bool]:
         """Do the next block; tell whether a checkpoint is due."""
         before, begin = self.done, time.perf_counter()

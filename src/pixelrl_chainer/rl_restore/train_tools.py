@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import chainer
@@ -11,13 +12,14 @@ from chainer import functions as F
 from ..backend import CPU, Device, to_numpy
 from ..checkpoint import CheckpointStore
 from ..episode import Record
+from ..errors import ConfigError
 from ..files import write_json
 from ..images import ImageFloat
 from ..imagesets import ImageSet
 from ..rng import stream
 from . import distortions
 from .networks import TOOL_TYPES
-from .patches import Corrupt, Patches, float_psnr
+from .patches import Corrupt, Pair, Patches, float_psnr
 from .run import Run
 from .settings import RestoreConfig, ToolSettings
 from .toolbox import TOOLBOXES, ToolSpec
@@ -65,8 +67,9 @@ class ToolTrainer(Run):
         Of the tool, from 1 on.
     images, held_out : ImageSet
         To train on, and to score on.
-    folder : pathlib.Path
-        Receives ``config.json``, ``log.jsonl``, ``checkpoints/``, ``scores.json`` and the tool.
+    root : pathlib.Path
+        Its folder ``tool01`` and so on receives ``config.json``, ``log.jsonl``, ``checkpoints/``
+        and ``scores.json``, its folder ``weights`` the tool.
     size : int
         Of the toolbox: 6, 12 or 18.
     device : Device
@@ -83,7 +86,7 @@ class ToolTrainer(Run):
         number: int,
         images: ImageSet,
         held_out: ImageSet,
-        folder: Path,
+        root: Path,
         size: int = 12,
         device: Device = CPU,
     ) -> None:
@@ -93,17 +96,22 @@ class ToolTrainer(Run):
             "config": {key: config.to_dict()[key] for key in ("data", "tools")},
             "tool": [number, size],
         }
+        folder = root / f"tool{number:02d}"
         super().__init__(
             folder, identity, steps, settings.log_every, settings.checkpoint_every, device
         )
         self.spec, self.number = TOOLBOXES[size][number - 1], number
+        self.file = tool_file(root / "weights", number)
         corrupt = own_distortion(self.spec, settings)
         self.patches = Patches(
             images, corrupt, config.data, settings.seed, size=settings.patch_size
         )
-        self.scored = Patches(
-            held_out, own_distortion(self.spec), config.data, settings.seed, "eval"
-        )
+        self.scored = {
+            "": Patches(held_out, corrupt, config.data, settings.seed, "eval"),
+            "_alone": Patches(
+                held_out, own_distortion(self.spec), config.data, settings.seed, "eval"
+            ),
+        }
         self.patches.pair(0)
         with device.use():
             self.model = TOOL_TYPES[self.spec.layers](stream(settings.seed, "init", number))
@@ -153,23 +161,60 @@ class ToolTrainer(Run):
         """Save a checkpoint; after the last step also the tool and its scores."""
         self.store.save(self.model, self.optimizer, self.done, -record["loss"])
         if self.done == self.steps:
-            save_tool(self.model, tool_file(self.folder, self.number))
+            save_tool(self.model, self.file)
             write_json(self.folder / "scores.json", self.score())
 
     def score(self) -> Record:
-        """Mean PSNR in dB of held-out patches under the tool's distortion alone, and restored."""
-        pairs = [self.scored.pair(number) for number in range(self.tools.validation)]
-        before = [float_psnr(*pair) for pair in pairs]
-        after = []
-        with self.device.use(), chainer.no_backprop_mode():
-            for corrupted, clean in pairs:
-                restored = to_numpy(self.model(self.device.send(corrupted[None])).array)[0]
-                after.append(float_psnr(restored, clean))
-        return {
-            "tool": self.number,
-            "label": self.spec.label,
-            "patches": len(pairs),
-            "psnr_input": float(np.mean(before)),
-            "psnr_output": float(np.mean(after)),
-            "gain_db": float(np.mean(after) - np.mean(before)),
-        }
+        """Score the tool on held-out patches.
+
+        Returns
+        -------
+        dict
+            Mean PSNR in dB before and after, and their difference, for patches corrupted as in
+            training and, with ``_alone`` behind the keys, by the tool's own distortion only.
+        """
+        count = self.tools.validation
+        record: Record = {"tool": self.number, "label": self.spec.label, "patches": count}
+        for ending, patches in self.scored.items():
+            before, after = np.mean([self._psnr(patches.pair(i)) for i in range(count)], axis=0)
+            record[f"psnr_input{ending}"], record[f"psnr_output{ending}"] = before, after
+            record[f"gain_db{ending}"] = after - before
+        return record
+
+    def _psnr(self, pair: Pair) -> tuple[float, float]:
+        """PSNR of a corrupted patch and of the restored one."""
+        corrupted, clean = pair
+        with chainer.no_backprop_mode():
+            restored = to_numpy(self.model(self.device.send(corrupted[None])).array)[0]
+        return float_psnr(corrupted, clean), float_psnr(restored, clean)
+
+
+def check_numbers(numbers: Sequence[int], size: int) -> tuple[int, ...]:
+    """Return the numbers of the tools to train, all of them if none is given.
+
+    Raises
+    ------
+    ConfigError
+        If there is no toolbox of that size, or no tool of that number in it.
+    """
+    if size not in TOOLBOXES:
+        raise ConfigError(f"--size {size}: expected one of {', '.join(map(str, TOOLBOXES))}")
+    for number in numbers:
+        if not 1 <= number <= size:
+            raise ConfigError(f"--tool {number}: expected 1 to {size}")
+    return tuple(numbers) or tuple(range(1, size + 1))
+
+
+def table(scores: Sequence[Record]) -> str:
+    """Format what :meth:`ToolTrainer.score` returned for several tools."""
+    lines = [
+        "held-out patches, mean PSNR (dB): corrupted as in training | by the tool's own distortion"
+    ]
+    for one in scores:
+        columns = [
+            f"{one[f'psnr_input{end}']:6.2f} -> {one[f'psnr_output{end}']:5.2f} "
+            f"({one[f'gain_db{end}']:+.2f})"
+            for end in ("", "_alone")
+        ]
+        lines.append(f"{one['tool']:2} {one['label']:16} " + " | ".join(columns))
+    return "\n".join(lines)
