@@ -154,9 +154,7 @@ def test_scores(tmp_path: Path) -> None:
     folder = weights(tmp_path / "weights", trained)
     data = pairs(tmp_path)
     figures = tmp_path / "figures"
-    result = run_evaluation(
-        PairFolder(data, "mild"), data, "mild", folder, t_max=2, figures=figures
-    )
+    result = run_evaluation(PairFolder(data, "mild"), folder, t_max=2, figures=figures)
     for row in result["images"]:
         assert row["chain"] == [1, 1]
         assert row["tools"] == ["deblur 1.25-2.5"] * 2
@@ -167,7 +165,7 @@ def test_scores(tmp_path: Path) -> None:
     assert result["published"] == {"psnr": 28.04, "ssim": 0.6498}
     assert len(result["not_comparable"]) == 2
     assert sorted(path.name for path in figures.iterdir()) == ["0_in.png", "1_in.png", "tools.png"]
-    nothing = run_evaluation(PairFolder(data, "mild"), data, "mild", None)
+    nothing = run_evaluation(PairFolder(data, "mild"), None)
     assert nothing["row"] == "none"
     assert [row["psnr"] for row in nothing["images"]] == [
         row["psnr_input"] for row in result["images"]

@@ -36,12 +36,9 @@ def evaluate_toolchains(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
             f"--task {TOOLCHAINS} needs --data DIR and --dataset mild, moderate or severe; "
             "'rl-restore generate' makes such a folder"
         )
-    folder = Path(given["test_data"][0])
-    pairs = PairFolder(folder, given["dataset"])
+    pairs = PairFolder(Path(given["test_data"][0]), given["dataset"])
     result = run_evaluation(
         pairs,
-        folder,
-        given["dataset"],
         weights,
         origin=origin,
         limit=given["limit"],

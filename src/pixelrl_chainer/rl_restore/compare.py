@@ -9,22 +9,26 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from ..agent import PixelwisePolicy
 from ..backend import Device, select_device, to_numpy
 from ..config import build
-from ..env import make_env
+from ..env import PixelEnv, make_env
 from ..errors import ConfigError
 from ..evaluate import rollout, starts, summarise
 from ..experiment import open_images, resolve_data
 from ..images import ImageFloat
+from ..imagesets import ImageSet
 from ..metrics import PSNR, SSIM
 from ..progress import bar
 from ..report import markdown, spread
 from ..results import describe_process, describe_weights, load_policy
+from ..settings import Config
 from ..shipped import choose
 from ..task import Task
 from .apply import restore_image
-from .evaluate import find_weights, fingerprint, load_agent_and_tools
+from .evaluate import describe_folder, find_weights, load_agent_and_tools
 from .testsets import PairFolder
+from .weights import Trained
 
 METRICS = (PSNR, SSIM)
 
@@ -79,58 +83,57 @@ def compare(
     if (dataset is None) == (sigma is None):
         raise ConfigError("expected either --dataset (mixed distortions) or --sigma (noise)")
     chosen = select_device(device)
-    changes = {"task.name": "denoise-gaussian", "task.level": sigma or SIGMA, "data.test": (data,)}
-    config = build(changes=changes)
+    config = build(
+        changes={
+            "task.name": "denoise-gaussian",
+            "task.level": sigma or SIGMA,
+            "data.test": () if dataset else (data,),
+        }
+    )
     folder, origin = find_weights(weights)
     network = choose(pixelrl, config)
+    images = PairFolder(Path(data), dataset) if dataset else _clean_images(config)
     env = make_env(config)
-    if dataset is not None:
-        config = build(changes={**changes, "data.test": ()})
-        pairs = PairFolder(Path(data), dataset)
-        count, cases = len(pairs), _pair_cases(pairs)
-    else:
-        config = resolve_data(config)
-        images = open_images(config, "test")
-        count, cases = len(images), _noise_cases(images, env.task)
-    count = min(count, limit or count)
-    trained = load_agent_and_tools(folder, chosen)
     policy = load_policy(config, network.weights, env, chosen)
-
-    def by_pixels(image: ImageFloat) -> ImageFloat:
-        return to_numpy(rollout(policy, env, chosen.send(image[:, None])).output)[:, 0]
-
-    def by_tools(image: ImageFloat) -> ImageFloat:
-        colour = np.repeat(image, 3, axis=0) if len(image) == 1 else image
-        output = restore_image(trained, np.ascontiguousarray(colour), device=chosen).states[-1]
-        return output.mean(axis=0, keepdims=True) if len(image) == 1 else output
-
-    methods: Methods = {"input": lambda image: image, "PixelRL": by_pixels, "RL-Restore": by_tools}
-    rows = _rows(cases, count, methods, chosen)
+    methods = _methods(policy, env, load_agent_and_tools(folder, chosen), chosen)
+    made = _pairs(images) if isinstance(images, PairFolder) else _noisy(images, env.task)
+    rows = _rows(made, min(len(images), limit or len(images)), methods, chosen)
     return {
         "task": "compare",
         "level": {"group": dataset} if dataset else {"sigma": sigma},
         "data": data,
         "methods": {name: _summary(rows, name) for name in methods},
         "images": rows,
-        "pixelrl": {
-            **describe_weights(network.weights, network.origin),
-            "sigma": sigma or SIGMA,
-        },
-        "rl_restore": {
-            "weights": str(folder),
-            "weights_origin": origin,
-            "weights_sha256": fingerprint(folder),
-        },
+        "pixelrl": {**describe_weights(*network), "sigma": sigma or SIGMA},
+        "rl_restore": describe_folder(folder, origin),
         **describe_process(chosen),
     }
 
 
-def _pair_cases(pairs: PairFolder) -> Iterator[Case]:
+def _methods(policy: PixelwisePolicy, env: PixelEnv, trained: Trained, device: Device) -> Methods:
+    def by_pixels(image: ImageFloat) -> ImageFloat:
+        output = rollout(policy, env, device.send(image[:, None])).output
+        return to_numpy(output)[:, 0]
+
+    def by_tools(image: ImageFloat) -> ImageFloat:
+        gray = len(image) == 1
+        colour = np.repeat(image, 3, axis=0) if gray else image
+        output = restore_image(trained, colour, device=device).states[-1]
+        return output.mean(axis=0, keepdims=True) if gray else output
+
+    return {"input": lambda image: image, "PixelRL": by_pixels, "RL-Restore": by_tools}
+
+
+def _clean_images(config: Config) -> ImageSet:
+    return open_images(resolve_data(config), "test")
+
+
+def _pairs(pairs: PairFolder) -> Iterator[Case]:
     for index, name in enumerate(pairs.names):
         yield Case(name, *pairs.load(index))
 
 
-def _noise_cases(images: Any, task: Task) -> Iterator[Case]:
+def _noisy(images: ImageSet, task: Task) -> Iterator[Case]:
     made = starts(task, images, 0, "official", len(images))
     for name, (start, clean) in zip(images.names, made, strict=True):
         yield Case(name, task.planes(start), task.planes(clean))

@@ -82,8 +82,6 @@ def load_agent_and_tools(folder: Path, device: Device) -> Trained:
 
 def run_evaluation(
     pairs: PairFolder,
-    folder: Path,
-    group: str,
     weights: Path | None,
     *,
     origin: str = "given",
@@ -99,9 +97,6 @@ def run_evaluation(
     Parameters
     ----------
     pairs : PairFolder
-        Of ``group`` in ``folder``.
-    folder : pathlib.Path
-    group : str
     weights : pathlib.Path or None
         Folder of weights; None scores the inputs as they are.
     origin : str
@@ -138,27 +133,32 @@ def run_evaluation(
             rows.append(_score(trained, pairs, index, t_max, device, figures))
             advance()
     if figures and trained:
-        shares = action_shares([image["chain"] for image in rows], len(trained.toolbox), t_max)
-        draw_shares(shares, figures / "tools.png", title=f"{group}: tools of each step")
+        shares = action_shares([r["chain"] for r in rows], len(trained.toolbox), t_max)
+        draw_shares(shares, figures / "tools.png", title=f"{pairs.group}: tools of each step")
     scores = {metric.key: summarise([row[metric.key] for row in rows], 1) for metric in METRICS}
     return {
         "task": TASK,
         "agent": "none" if weights is None else "network",
         "row": name,
-        "level": {"group": group},
-        "weights": weights and str(weights),
-        "weights_origin": origin if weights else None,
-        "weights_sha256": weights and fingerprint(weights),
-        "data": {"sets": [str(folder)], "substitute": False},
+        "level": {"group": pairs.group},
+        **describe_folder(weights, origin),
+        "data": {"sets": [str(pairs.folder)], "substitute": False},
         **scores,
         "images": rows,
         "metrics": [metric.key for metric in METRICS],
-        "published": {m.key: paper.rl_restore_published(m.key, name, group) for m in METRICS},
+        "published": {m.key: paper.rl_restore_published(m.key, name, pairs.group) for m in METRICS},
         "not_comparable": not_comparable(count, t_max, name),
-        "config": {"task": {"name": TASK, "level": group, "steps": t_max, "actions": None}},
+        "config": {"task": {"name": TASK, "level": pairs.group, "steps": t_max, "actions": None}},
         **describe_process(device),
         "seconds": time.perf_counter() - begin,
     }
+
+
+def describe_folder(weights: Path | None, origin: str) -> dict[str, str | None]:
+    """Return the path of a folder of weights, where it comes from and its checksum."""
+    keys = ("weights", "weights_origin", "weights_sha256")
+    values = (str(weights), origin, fingerprint(weights)) if weights else (None,) * 3
+    return dict(zip(keys, values, strict=True))
 
 
 def _score(

@@ -29,6 +29,7 @@ class PairFolder:
 
     Attributes
     ----------
+    folder, group
     names : list of str
         Of the corrupted images, without ending.
 
@@ -39,6 +40,7 @@ class PairFolder:
     """
 
     def __init__(self, folder: Path, group: str) -> None:
+        self.folder, self.group = folder, group
         sides = [folder / f"{group}_in", folder / f"{group}_gt"]
         if missing := [side.name for side in sides if not side.is_dir()]:
             there = [g for g in GROUPS if (folder / f"{g}_in").is_dir()]
