@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from .cli import PATH, cli, emit, json_option
-from .cli_options import TOOLCHAINS, profile_option
+from .cli import EXIT_INTERRUPTED, PATH, cli, emit, json_option
+from .cli_options import TOOLCHAINS, common_options, preset_option, profile_option, runs_option
+
+if TYPE_CHECKING:
+    from .rl_restore.experiments import Laboratory
 
 Process: TypeAlias = Callable[[Path, Path], str | None]
 """Processes one image file into another; may say what was done."""
@@ -146,3 +150,81 @@ def compare_command(json_file: str | None, **given: Any) -> None:
 
     result = compare(**given)
     emit(result, json_file, table(result))
+
+
+@rl_restore_group.command("experiment")
+@click.argument("stage", type=click.Choice(["tools", "agent", "joint", "eval", "ablation"]))
+@preset_option
+@profile_option
+@click.option(
+    "--weights",
+    type=PATH,
+    help="Folder of weights: its tools are used, none are trained; eval scores them.",
+)
+@click.option("--data", type=PATH, help="Pairs to score on (default: of held-out images).")
+@click.option("--count", type=click.IntRange(1), help="Pairs of a group to make (quick: 64).")
+@click.option("--variant", "names", multiple=True, help="Of the ablation only these; repeatable.")
+@click.option(
+    "--files",
+    type=PATH,
+    default=Path("experiments") / TOOLCHAINS,
+    show_default=True,
+    help="Folder of experiment files.",
+)
+@runs_option
+@json_option
+@common_options
+def experiment_command(
+    stage: str, names: tuple[str, ...], weights: Path | None, json_file: str | None, **given: Any
+) -> None:
+    """Train what is not trained yet, and score it for Tables 3 to 7 and Fig. 6; repeat to continue.
+
+    STAGE is tools, agent, joint, eval or ablation.
+    """
+    from .rl_restore.evaluate import find_weights
+    from .rl_restore.experiments import VARIANTS, Interrupted, table
+    from .rl_restore.testsets import PairFolder
+
+    folder = find_weights(weights)[0] if weights else None
+    laboratory = _laboratory(folder, given)
+    chosen = [(name, laboratory.variant(name)) for name in names or VARIANTS]
+    if laboratory.data:
+        PairFolder(laboratory.data, "moderate")  # before hours of training
+    try:
+        if stage == "tools":
+            click.echo(laboratory.train_tools("default"))
+        elif stage in ("agent", "joint"):
+            click.echo(laboratory.train({"agent": "default"}.get(stage, stage)))
+        elif stage == "eval":
+            results = laboratory.score("joint", folder)
+            emit(results, json_file, f"{table(results)}\n\n{laboratory.folder}")
+        else:
+            results = [one for name, _ in chosen for one in laboratory.score(name)]
+            emit(results, json_file, f"{table(results)}\n\n{laboratory.folder}")
+    except Interrupted:
+        click.echo("interrupted; the same command continues", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _laboratory(tools: Path | None, given: dict[str, Any]) -> Laboratory:
+    """Prepare the experiments that options describe; all settings are checked."""
+    from .backend import CPU, select_device
+    from .config import parse_assignments
+    from .progress import bar
+    from .rl_restore.experiments import VARIANTS, Laboratory
+    from .rl_restore.settings import build
+
+    device, preset, profile = select_device(given["device"]), given["preset"], given["profile"]
+    if preset == "auto":
+        preset = "quick" if device == CPU else "paper"
+    changes = parse_assignments(given["assignments"])
+    configs = {
+        name: build(
+            given["files"] / f"{name}.toml", profile=profile, preset=preset, changes=changes
+        )
+        for name in VARIANTS
+    }
+    name = f"{TOOLCHAINS}-{preset}" + ("" if profile == "official-code" else f"-{profile}")
+    count = given["count"] or (64 if preset == "quick" else Laboratory.count)
+    folder = given["runs"] / name
+    return Laboratory(folder, configs.__getitem__, device, bar, tools, given["data"], count)
