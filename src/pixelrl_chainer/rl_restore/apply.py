@@ -16,7 +16,8 @@ from ..errors import DataError
 from ..files import replace_atomically
 from ..images import ImageFloat, read_image, to_8bit, to_float, write_image
 from .figures import draw_chain
-from .networks import PATCH_SIZE, observe
+from .networks import observe
+from .settings import PATCH_SIZE
 from .toolbox import Toolbox
 from .weights import Trained
 

@@ -12,7 +12,8 @@ from chainer import links as L
 from .. import paper
 from ..report import markdown
 from .apply import T_MAX
-from .networks import PATCH_SIZE, DeepTool, QNetwork, ShallowTool, observe
+from .networks import DeepTool, QNetwork, ShallowTool, observe
+from .settings import PATCH_SIZE
 
 
 class Complexity(NamedTuple):
