@@ -91,15 +91,17 @@ class Run(ABC):
             stop_requests() as stopped,
             log.open("a", encoding="utf-8") as lines,
         ):
-            while self.done < self.steps and not stopped.is_set():
-                record, checkpoint = self._timed_block()
-                if checkpoint:
+            stopping = False
+            while self.done < self.steps and not stopping:
+                record, due = self._timed_block()
+                if due:
                     record |= self.validate()
                 lines.write(json.dumps(record) + "\n")
                 lines.flush()
-                if checkpoint or stopped.is_set():
-                    self.save(record)
                 report(record)
+                stopping = stopped.is_set()
+                if due or stopping:
+                    self.save(record)
         return TrainResult(self.done, self.done >= self.steps, self.folder)
 
     def scores(self) -> Record:
