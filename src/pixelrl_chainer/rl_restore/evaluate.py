@@ -146,7 +146,7 @@ def run_evaluation(
         **scores,
         "images": rows,
         "metrics": [metric.key for metric in METRICS],
-        "published": {m.key: paper.rl_restore_published(m.key, name, pairs.group) for m in METRICS},
+        "published": published(name, pairs.group),
         "not_comparable": not_comparable(count, t_max, name),
         "config": {"task": {"name": TASK, "level": pairs.group, "steps": t_max, "actions": None}},
         **describe_process(device),
@@ -204,6 +204,11 @@ def action_shares(chains: list[list[int]], n_tools: int, t_max: int) -> NDArray[
             shares[step, action] += 1
     result: NDArray[np.float64] = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1)
     return result
+
+
+def published(row: str, group: str) -> dict[str, float | None]:
+    """Return the paper's figures for a row and group, by metric."""
+    return {metric.key: paper.rl_restore_published(metric.key, row, group) for metric in METRICS}
 
 
 def not_comparable(count: int, t_max: int, row: str) -> list[str]:
