@@ -52,6 +52,7 @@ SMALL: dict[str, Any] = {
     "tools.checkpoint_every": 4,
     "tools.validation": 2,
     "joint.steps": 4,
+    "joint.learning_rate": 1e-8,
     "joint.batch_size": 3,
     "joint.log_every": 1,
     "joint.checkpoint_every": 2,
@@ -173,6 +174,9 @@ def test_a_tool_learns_to_denoise(photos: Path, tmp_path: Path) -> None:
         photos,
         tools__epoch_steps=25,
         tools__decay_epochs=1,
+        tools__learning_rate=1e-3,
+        tools__learning_rate_decay=0.3,
+        tools__clip=0.01,
         tools__batch_size=4,
         tools__patch_size=21,
         tools__validation=8,
@@ -423,7 +427,7 @@ def test_an_agent_without_stop(photos: Path, tmp_path: Path) -> None:
 
 
 def test_joint_training_lowers_the_error(photos: Path, tmp_path: Path) -> None:
-    config = settings(photos, joint__steps=6, joint__learning_rate=1e-5)
+    config = settings(photos, joint__steps=6, joint__learning_rate=1e-7)
     trained = untrained(stop=False)
     before = [p.array.copy() for p in trained.agent.params()]
     trainer = JointTrainer(config, trained, *open_images(config.data), tmp_path, CPU)

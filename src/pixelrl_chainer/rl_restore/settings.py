@@ -72,6 +72,8 @@ class AgentSettings:
     learning_rate, learning_rate_decay, learning_rate_steps, learning_rate_min
         Adam's alpha at step t is
         max(learning_rate_min, learning_rate * learning_rate_decay ** (t / learning_rate_steps)).
+    init : str
+        Initial weights: ``published``, or ``wide``, see :func:`.train_agent.widen`.
     epsilon_start, epsilon_end, epsilon_steps : float, float, int
         Share of random actions, falling linearly within these steps from ``replay_start`` on.
     replay, replay_start : int
@@ -97,6 +99,7 @@ class AgentSettings:
     learning_rate_decay: float = 0.5
     learning_rate_steps: int = 1_000_000
     learning_rate_min: float = 2.5e-5
+    init: str = "published"
     epsilon_start: float = 1.0
     epsilon_end: float = 0.1
     epsilon_steps: int = 1_000_000
@@ -215,16 +218,17 @@ PROFILES: dict[str, Overrides] = {
 PRESETS: dict[str, Overrides] = {
     "paper": {},
     "quick": {
-        "agent.steps": 8_000,
-        "agent.learning_rate": 1e-3,
-        "agent.learning_rate_steps": 4_000,
-        "agent.target_interval": 400,
+        "agent.steps": 7_000,
+        "agent.init": "wide",
+        "agent.batch_size": 8,
+        "agent.update_interval": 2,
+        "agent.target_interval": 200,
         "agent.epsilon_steps": 4_000,
         "agent.replay": 4_000,
         "agent.replay_start": 500,
         "agent.log_every": 200,
         "agent.checkpoint_every": 1_000,
-        "agent.validation": 64,
+        "agent.validation": 128,
         "tools.epochs": 4,
         "tools.epoch_steps": 100,
         "tools.batch_size": 16,
@@ -270,6 +274,7 @@ def build(
 CHOICES = {
     "data.group": ("mild", "moderate", "severe"),
     "data.distortions": ("code", "paper"),
+    "agent.init": ("published", "wide"),
     "agent.reward": ("psnr", "ssim", "final-psnr", "final-mse"),
 }
 """Keys with a fixed set of values."""
