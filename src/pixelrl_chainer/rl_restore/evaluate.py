@@ -34,6 +34,9 @@ TASK = "rl-restore"
 WEIGHTS = "rl-restore-weights"
 """Folder of imported weights, in the places where data sets are looked for."""
 
+DRAWN = 8
+"""Toolchains that are drawn; the others are in the result only."""
+
 AGENTS = ("network", "none")
 
 METRICS = (
@@ -108,7 +111,7 @@ def run_evaluation(
     limit : int or None
         Only the first images.
     figures : pathlib.Path or None
-        Folder for a picture of each toolchain, and of how often each tool was chosen.
+        Folder for a picture of each of the first :data:`DRAWN` toolchains, and of how often each tool was chosen.
     device : Device
     progress : Progress
 
@@ -179,7 +182,7 @@ def _score(
     )
     seconds = time.perf_counter() - begin
     names = names_of(chain, trained.toolbox) if trained else []
-    if figures and trained:
+    if figures and trained and index < DRAWN:
         notes = [f"{float_psnr(state, clean):.2f} dB" for state in states]
         upright = [picture(state.transpose(0, 2, 1), False) for state in states]
         file = figures / f"{pairs.names[index]}.png"
