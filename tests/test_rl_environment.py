@@ -16,7 +16,8 @@ from pixelrl_chainer.images import read_image, write_image
 from pixelrl_chainer.metrics import ssim
 from pixelrl_chainer.rl_restore.environment import REWARDS, RestoreEnv
 from pixelrl_chainer.rl_restore.patches import Patches, float_psnr, open_images, read_scaled
-from pixelrl_chainer.rl_restore.settings import CHOICES, DataSettings
+from pixelrl_chainer.rl_restore.ranges import CHOICES
+from pixelrl_chainer.rl_restore.settings import DataSettings
 
 DATA = DataSettings()
 

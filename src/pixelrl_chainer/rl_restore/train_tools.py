@@ -114,17 +114,20 @@ class ToolTrainer(Run):
         }
         self.patches.pair(0)
         with device.use():
-            self.model = TOOL_TYPES[self.spec.layers](stream(settings.seed, "init", number))
-            self.model.to_device(device.chainer_name)
-            self.optimizer = chainer.optimizers.MomentumSGD(
-                settings.learning_rate, settings.momentum
-            )
-            self.optimizer.setup(self.model)
-            self.clipping = chainer.optimizer_hooks.GradientClipping(1)
-            self.optimizer.add_hook(chainer.optimizer_hooks.WeightDecay(settings.weight_decay))
-            self.optimizer.add_hook(self.clipping)
+            self._make_model()
             self.store = CheckpointStore(folder / "checkpoints", identity)
             self.done = self.store.resume(self.model, self.optimizer)
+
+    def _make_model(self) -> None:
+        """Make the tool, untrained, and its optimiser."""
+        settings, hooks = self.tools, chainer.optimizer_hooks
+        self.model = TOOL_TYPES[self.spec.layers](stream(settings.seed, "init", self.number))
+        self.model.to_device(self.device.chainer_name)
+        self.optimizer = chainer.optimizers.MomentumSGD(settings.learning_rate, settings.momentum)
+        self.optimizer.setup(self.model)
+        self.clipping = hooks.GradientClipping(1)
+        self.optimizer.add_hook(hooks.WeightDecay(settings.weight_decay))
+        self.optimizer.add_hook(self.clipping)
 
     def block(self, until: int) -> Record:
         """Make steps; the record has the mean loss a value, and that of the input."""
