@@ -301,6 +301,24 @@ def test_mistakes_are_one_line(
     assert "needs --data DIR" in error_line(program("eval", *given[:2], "--weights", folder))
 
 
+def test_other_commands_name_those_that_there_are(program: Program, tmp_path: Path) -> None:  # noqa: F811
+    line = error_line(program("train", "--task", "rl-restore", "-o", tmp_path / "run"))
+    assert "see 'rl-restore --help'" in line
+
+
+def test_without_weights_one_line_says_what_to_do(
+    program: Program,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("PIXELRL_DATA", raising=False)
+    monkeypatch.setattr("pixelrl_chainer.sources.cache", lambda: tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    for command in (("eval",), ("apply", tmp_path, "-o", tmp_path / "out")):
+        line = error_line(program(*command, "--task", "rl-restore"))
+        assert line.startswith("error: no weights for rl-restore")
+
+
 @pytest.mark.official
 def test_the_published_pairs(program: Program, shared: Path) -> None:  # noqa: F811
     expected = json.loads((shared / "reference" / "rl_restore_expected.json").read_text())
