@@ -114,6 +114,7 @@ def test_given_weights_are_scored_and_their_tools_used(
     assert code == 0, err
     results = json.loads((tmp_path / "j").read_text())
     assert [r["weights"] for r in results] == [str(folder)] * 3
+    assert (tmp_path / "runs" / "rl-restore-quick" / "scores" / "given.json").is_file()
     code, _, err = program("rl-restore", "experiment", "agent", *options)
     assert code == 0, err
     made = tmp_path / "runs" / "rl-restore-quick"
