@@ -396,7 +396,7 @@ def expected_start(task: str, column: str) -> str:
         "restore-text": TEXT_START,
         "color": "published:color_popout_regression_200epochs.npz|" * (column == paper.STYLES[0])
         + "pretrain:200",
-        "saliency": "published:color_popout_regression_200epochs.npz|",
+        "saliency": "",
     }[task]
 
 

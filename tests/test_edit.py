@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import small
 
-from pixelrl_chainer import saliency, single_image
+from pixelrl_chainer import saliency, single_image, sources
 from pixelrl_chainer.config import build
 from pixelrl_chainer.datasets import open_dataset
 from pixelrl_chainer.edit import edit_image
@@ -29,7 +29,7 @@ from pixelrl_chainer.results import run_evaluation
 from pixelrl_chainer.rng import stream
 from pixelrl_chainer.saliency import guided_filter
 from pixelrl_chainer.settings import Config
-from pixelrl_chainer.shipped import choose_start
+from pixelrl_chainer.shipped import REGRESSION, choose_start
 from pixelrl_chainer.single_image import first_state, learn, reduced
 from pixelrl_chainer.weights import network_arrays
 
@@ -269,8 +269,10 @@ def test_where_a_training_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     given = Path("mine.npz")
     assert choose_start(given, config()) == (given, "given")
-    found = choose_start(None, config())
-    assert found is None or "color" in found.weights.name
+    monkeypatch.setattr(sources, "published_weights", lambda name: Path("authors", name))
+    assert choose_start(None, config()) == (Path("authors", REGRESSION), "published")
+    monkeypatch.setattr(sources, "published_weights", lambda name: None)
+    assert choose_start(None, config()) is None
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ def compare_command(json_file: str | None, **given: Any) -> None:
 @click.option("--count", type=click.IntRange(1), help="Pairs of a group to make (quick: 64).")
 @click.option("--variant", "names", multiple=True, help="Of the ablation only these; repeatable.")
 @click.option(
-    "--files",
+    "--experiments",
     type=PATH,
     default=Path("experiments") / TOOLCHAINS,
     show_default=True,
@@ -220,7 +220,7 @@ def _laboratory(tools: Path | None, given: dict[str, Any]) -> Laboratory:
     changes = parse_assignments(given["assignments"])
     configs = {
         name: build(
-            given["files"] / f"{name}.toml", profile=profile, preset=preset, changes=changes
+            given["experiments"] / f"{name}.toml", profile=profile, preset=preset, changes=changes
         )
         for name in VARIANTS
     }

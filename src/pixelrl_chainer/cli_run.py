@@ -162,9 +162,17 @@ def _evaluate(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
 
 def _scored(agent: str, baseline: str | None, network: Path | str | None) -> str:
     """Return what is scored; UsageError if a network is described beside a classical method."""
-    if baseline and (agent != "network" or network):
+    from .baselines import BASELINES
+
+    if not baseline:
+        return agent
+    if baseline not in BASELINES:
+        raise click.UsageError(
+            f"unknown --baseline {baseline!r}: expected one of {', '.join(BASELINES)}"
+        )
+    if agent != "network" or network:
         raise click.UsageError("give --baseline without --agent, --weights and --variant")
-    return baseline or agent
+    return baseline
 
 
 def _seeds(seed: int | None, seeds: tuple[int, ...]) -> tuple[int, ...]:

@@ -47,7 +47,6 @@ PRESETS: dict[str, Overrides] = {
         "train.episodes": 200,
         "train.batch_size": 8,
         "train.crop_size": 48,
-        "train.init": "",
         "train.checkpoint_every": 40,
         "train.validation_images": 4,
         "eval.limit": 6,
@@ -55,11 +54,21 @@ PRESETS: dict[str, Overrides] = {
 }
 """``paper`` is the published schedule; ``quick`` shows the whole chain in minutes on a CPU."""
 
+FROM_SCRATCH: Overrides = {"train.init": ""}
+
 PRESETS_BY_TASK: dict[tuple[str, str], Overrides] = {
+    ("quick", "denoise-gaussian"): FROM_SCRATCH,
+    ("quick", "denoise-poisson"): FROM_SCRATCH,
+    ("quick", "denoise-saltpepper"): FROM_SCRATCH,
     ("quick", "restore-text"): {"train.episodes": 100, "train.checkpoint_every": 20},
-    ("quick", "color"): {"train.episodes": 100, "train.checkpoint_every": 20},
+    ("quick", "color"): {
+        "train.episodes": 100,
+        "train.checkpoint_every": 20,
+        "train.validation_images": 12,
+        **FROM_SCRATCH,
+        "task.reward_scale": 0.1,  # explores for longer: rewards are of the size of 1
+    },
     ("quick", "saliency"): {
-        "train.init": "published:color_popout_regression_200epochs.npz|",
         "saliency.episodes": 100,
         "saliency.size": 96,
         "eval.limit": 2,

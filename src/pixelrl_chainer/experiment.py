@@ -115,8 +115,10 @@ class Experiment:
         """
         if not make_task(self.config).learns_from:
             return self.train()
+        if self.config.train.init:
+            return self._start(self.config.train.init)
         chosen = shipped.choose_start(None, self.config)
-        return chosen.weights if chosen else self._start(self.config.train.init)
+        return chosen and chosen.weights
 
     def train(self) -> Path:
         """Train to the end and return the best checkpoint.
@@ -150,7 +152,7 @@ class Experiment:
         *others, last = init.split("|")
         for one in others:
             kind, _, name = one.partition(":")
-            found = _published(name) if kind == "published" else self._start(one)
+            found = sources.published_weights(name) if kind == "published" else self._start(one)
             if found is not None:
                 return found
         kind, _, name = last.partition(":")
@@ -164,7 +166,7 @@ class Experiment:
             name = f"initial_weight/zhang_cvpr17_denoise_{name}_gray.caffemodel"
         if kind not in ("ircnn", "published"):
             return Path(last)
-        path = _published(name)
+        path = sources.published_weights(name)
         if path is None:
             raise DataError(
                 f"train.init = {init} needs {name} of the authors' weights, not found here: run "
@@ -256,12 +258,3 @@ class Experiment:
             f"{paper.BATCH_SIZE}, {paper.CROP_SIZE} x {paper.CROP_SIZE}): "
             "shows that it learns, not how well it can."
         )
-
-
-def _published(name: str) -> Path | None:
-    """Return a weight file of the authors, or None where it is not on this machine."""
-    for source in sources.SOURCES:
-        folder = sources.find(source) if source.endswith("-weights") else None
-        if folder is not None and (folder / name).is_file():
-            return folder / name
-    return None

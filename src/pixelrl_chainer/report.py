@@ -19,7 +19,10 @@ LABELS = {row.key: row.label for row in paper.TABLE_II} | {
 }
 """What the agents of a result are called, as in the paper's tables, and the classical methods."""
 
-ORIGINS: dict[str | None, str] = {"shipped": ", shipped weights", "run": "", "given": "", None: ""}
+ORIGINS: dict[str | None, str] = {
+    "shipped": ", shipped weights",
+    **dict.fromkeys(("run", "given", "published", None), ""),
+}
 
 
 def label(result: dict[str, Any]) -> str:

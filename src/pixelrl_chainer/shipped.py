@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
+from . import sources
 from .checkpoint import CheckpointStore
 from .config import from_dict, override
 from .errors import ConfigError, PixelRLError
@@ -23,12 +24,15 @@ FOLDER = Path(__file__).parent / "pretrained"
 KEYWORD = Path("pretrained")
 """What stands for these networks where a weight file is expected."""
 
+REGRESSION = "color_popout_regression_200epochs.npz"
+"""The authors' network with which training on colours starts."""
+
 RUNS = Path("runs")
 """Where experiments leave their runs, below the current folder."""
 
 
 class Chosen(NamedTuple):
-    """Weights and where they come from: ``given``, ``run`` or ``shipped``."""
+    """Weights and where they come from: ``given``, ``run``, ``shipped`` or ``published``."""
 
     weights: Path
     origin: str
@@ -143,7 +147,8 @@ def choose_start(weights: Path | None, config: Config) -> Chosen | None:
     Returns
     -------
     Chosen or None
-        None, random weights, if there is no such network and none was asked for.
+        None, random weights, if there is neither such a network nor the authors' regression
+        network, and none was asked for.
 
     Raises
     ------
@@ -157,5 +162,8 @@ def choose_start(weights: Path | None, config: Config) -> Chosen | None:
     except ConfigError as error:
         if weights is not None:
             raise
-        logger.info("random initial weights, as there are %s", error)
+        file = sources.published_weights(REGRESSION)
+        if file is not None:
+            return Chosen(file, "published")
+        logger.info("starting with random weights, as there are %s", error)
         return None

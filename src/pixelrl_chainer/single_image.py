@@ -8,6 +8,7 @@ as if it had not been.
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from .rng import stream
 from .settings import Config
 from .train import make_agent, training_settings
 from .weights import network_file
+
+logger = logging.getLogger(__name__)
 
 SAVE_EVERY = 20
 """Episodes between checkpoints: what a power cut costs at most."""
@@ -193,6 +196,11 @@ class ImageLearner:
         self.progress = progress
         self.rng: Any = None
         self._agent: PixelwiseA2C | None = None
+        if not config.saliency.size and device == CPU:
+            logger.info(
+                "agents learn every photograph at its full size, as in the paper: hours each on a "
+                "CPU, minutes with --set saliency.size=160"
+            )
 
     def prepare(self, name: str, seed: int, images: Array, target: Array) -> None:
         """Train on the image called ``name``, (1, 3, H, W) with its mask, from random ``seed``."""

@@ -185,6 +185,15 @@ def find(name: str) -> Path | None:
     return next((p for p in places(name) if any((p / file).is_file() for file in names)), None)
 
 
+def published_weights(name: str) -> Path | None:
+    """Return a weight file of the authors, or None where it is not on this machine."""
+    for source in SOURCES:
+        folder = find(source) if source.endswith("-weights") else None
+        if folder is not None and (folder / name).is_file():
+            return folder / name
+    return None
+
+
 def available() -> dict[str, Path | None]:
     """Return where each known set of files lies, None for those not on this machine."""
     return {name: find(name) for name in SOURCES}

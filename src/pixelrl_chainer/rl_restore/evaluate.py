@@ -34,6 +34,9 @@ TASK = "rl-restore"
 WEIGHTS = "rl-restore-weights"
 """Folder of imported weights, in the places where data sets are looked for."""
 
+DRAWN = 8
+"""Toolchains that are drawn; the others are in the result only."""
+
 AGENTS = ("network", "none")
 
 METRICS = (
@@ -108,7 +111,7 @@ def run_evaluation(
     limit : int or None
         Only the first images.
     figures : pathlib.Path or None
-        Folder for a picture of each toolchain, and of how often each tool was chosen.
+        Folder for a picture of each of the first :data:`DRAWN` toolchains, and of how often each tool was chosen.
     device : Device
     progress : Progress
 
@@ -146,7 +149,7 @@ def run_evaluation(
         **scores,
         "images": rows,
         "metrics": [metric.key for metric in METRICS],
-        "published": {m.key: paper.rl_restore_published(m.key, name, pairs.group) for m in METRICS},
+        "published": published(name, pairs.group),
         "not_comparable": not_comparable(count, t_max, name),
         "config": {"task": {"name": TASK, "level": pairs.group, "steps": t_max, "actions": None}},
         **describe_process(device),
@@ -179,7 +182,7 @@ def _score(
     )
     seconds = time.perf_counter() - begin
     names = names_of(chain, trained.toolbox) if trained else []
-    if figures and trained:
+    if figures and trained and index < DRAWN:
         notes = [f"{float_psnr(state, clean):.2f} dB" for state in states]
         upright = [picture(state.transpose(0, 2, 1), False) for state in states]
         file = figures / f"{pairs.names[index]}.png"
@@ -204,6 +207,11 @@ def action_shares(chains: list[list[int]], n_tools: int, t_max: int) -> NDArray[
             shares[step, action] += 1
     result: NDArray[np.float64] = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1)
     return result
+
+
+def published(row: str, group: str) -> dict[str, float | None]:
+    """Return the paper's figures for a row and group, by metric."""
+    return {metric.key: paper.rl_restore_published(metric.key, row, group) for metric in METRICS}
 
 
 def not_comparable(count: int, t_max: int, row: str) -> list[str]:

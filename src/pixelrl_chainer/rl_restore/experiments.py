@@ -17,7 +17,7 @@ from ..files import write_json
 from ..progress import Progress
 from ..report import markdown, spread
 from .distortions import GROUPS
-from .evaluate import METRICS, TASK, Result, run_evaluation
+from .evaluate import METRICS, TASK, Result, not_comparable, published, run_evaluation
 from .joint import JointTrainer
 from .patches import open_images
 from .run import Run
@@ -145,8 +145,14 @@ class Laboratory:
                 progress=self.progress,
             )
             for row in (TASK,) if given else self.variant(name).rows:
-                by_metric = {m.key: paper.rl_restore_published(m.key, row, group) for m in METRICS}
-                results.append({**result, "row": row, "published": by_metric})
+                results.append(
+                    {
+                        **result,
+                        "row": row,
+                        "published": published(row, group),
+                        "not_comparable": not_comparable(len(result["images"]), t_max, row),
+                    }
+                )
         write_json(self.folder / "scores" / f"{name}.json", results)
         return results
 
