@@ -123,7 +123,7 @@ def test_settings_exist(document: Path) -> None:
     section = "|".join({key.split(".")[0] for key in known})
     for code in INLINE.findall(document.read_text(encoding="utf-8")):
         for key in re.findall(rf"(?<![\w/.])(?:{section})\.[a-z_]+\b(?!\.)", code):
-            assert key in known or key.endswith((".py", ".md", ".json", ".txt")), key
+            assert key in known or key.endswith((".py", ".md", ".json", ".txt", ".npz")), key
 
 
 @every_document
