@@ -22,7 +22,7 @@ from pixelrl_chainer.errors import CheckpointError, ConfigError
 from pixelrl_chainer.images import write_image
 from pixelrl_chainer.rl_restore.chains import held_out_scores, restore, score_chains
 from pixelrl_chainer.rl_restore.joint import JointTrainer, joint_update
-from pixelrl_chainer.rl_restore.networks import TOOL_TYPES, QNetwork
+from pixelrl_chainer.rl_restore.networks import TOOL_TYPES, QNetwork, observe
 from pixelrl_chainer.rl_restore.patches import float_psnr, open_images
 from pixelrl_chainer.rl_restore.settings import RestoreConfig, ToolSettings, build
 from pixelrl_chainer.rl_restore.toolbox import TOOLS, Toolbox, ToolSpec, new_toolbox
@@ -398,6 +398,70 @@ def test_a_stopped_agent_goes_on_as_if_never_stopped(
     assert rest.episodes == parts.episodes
     assert rest.run().finished
     same_files(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_when_updates_are_made(photos: Path, tmp_path: Path) -> None:
+    """Every 4 steps, once there are 8 transitions; the target network follows every 8 steps."""
+    config = settings(photos, agent__steps=39)
+    trainer = AgentTrainer(config, untrained().toolbox, *open_images(config.data), tmp_path)
+    agent, steps, copies = trainer.agent, [], []
+    update, copy = agent.replay_updater.update_func, agent.sync_target_network
+    agent.replay_updater.update_func = lambda episodes: (steps.append(agent.t), update(episodes))
+    agent.sync_target_network = lambda: (copies.append(agent.t), copy())
+    trainer.run()
+    assert steps == list(range(steps[0], 39, 4)) and 8 <= steps[0] <= 12
+    assert copies == [0, 8, 16, 24, 32]
+
+
+def test_the_first_target_network_is_a_copy(photos: Path, tmp_path: Path) -> None:
+    config = settings(photos)
+    agent = AgentTrainer(config, untrained().toolbox, *open_images(config.data), tmp_path).agent
+    for one, other in zip(agent.model.params(), agent.target_model.params(), strict=True):
+        assert one is not other
+        np.testing.assert_array_equal(one.array, other.array)
+
+
+def test_wide_initial_weights(photos: Path, tmp_path: Path) -> None:
+    """The published ones by default; wide ones tell images apart and begin at 2.5 dB."""
+    images = np.stack([small.texture(k, 63, 63, 3).transpose(2, 0, 1) for k in range(6)]) / 255
+    images = images.astype(np.float32)
+    found = {}
+    for init in ("published", "wide"):
+        config = settings(photos, agent__init=init)
+        folder = tmp_path / init
+        network = AgentTrainer(
+            config, untrained().toolbox, *open_images(config.data), folder
+        ).agent.model
+        seen = np.stack([observe(image, -1, 6) for image in images])
+        features = network.features(seen).array[:, :32]
+        values = network.n_step_forward([seen[:1]], None, output_mode="concat")[0].q_values.array
+        found[init] = (features.std(axis=0).mean(), values)
+    assert build().agent.init == "published"
+    assert found["wide"][0] > 100 * found["published"][0]
+    np.testing.assert_allclose(found["published"][1], 0, atol=0.05)
+    np.testing.assert_allclose(found["wide"][1], [[2.5] * 6 + [0]], atol=1)
+
+
+def test_the_best_agent_is_kept(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the last one, if an earlier one was better on the validation patches."""
+    config = settings(photos)
+    trainer = AgentTrainer(config, untrained().toolbox, *open_images(config.data), tmp_path)
+    scores = iter([20.0, 22.0, 21.0, 19.0])
+    best = []
+
+    def validate() -> dict[str, Any]:
+        score = next(scores)
+        if score == 22:
+            best.extend(p.array.copy() for p in trainer.agent.model.params())
+        return {"validation_psnr_output": score}
+
+    monkeypatch.setattr(trainer, "validate", validate)
+    trainer.run()
+    kept = load_trained(tmp_path / "weights").agent
+    for parameter, expected in zip(kept.params(), best, strict=True):
+        np.testing.assert_array_equal(parameter.array, expected)
 
 
 def test_other_settings_are_another_run(photos: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Chainer's convolution, on a CPU by a product of matrices for each image.
 
 Chainer's own makes one large product for the whole batch, for which it copies all columns into
-another order; that takes longer than the product itself. docs/PERFORMANCE.md has measurements.
+another order; that takes longer than the product itself.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from chainer import functions as F
 from ..backend import CPU, Device
 from ..checkpoint import CheckpointStore
 from ..episode import Record
-from ..files import write_json
 from ..imagesets import ImageSet
 from .chains import held_out_scores, restore, score_chains
 from .distortions import mixed
@@ -129,14 +128,14 @@ class JointTrainer(Run):
         return scores.means("validation_")
 
     def save(self, record: Record) -> None:
-        """Save a checkpoint and, of the best one, the weights; after the last step also scores."""
+        """Save the weights, if they are the best so far, and a checkpoint."""
         score = record.get("validation_psnr_output", -np.inf)
-        self.store.save(self.tools, self.optimizer, self.done, score)
-        best = self.store.best()
-        if best and best.episode == self.done:
+        if self.improves(score):
             save_trained(self.trained, self.folder / "weights")
-        if self.done >= self.steps:
-            pairs = self.scored.batch(0, self.rules.validation)
-            best_tools = load_trained(self.folder / "weights")
-            scores = held_out_scores(best_tools, pairs, self.t_max, self.device)
-            write_json(self.folder / "scores.json", scores)
+        self.store.save(self.tools, self.optimizer, self.done, score)
+
+    def score(self) -> Record:
+        """Score the agent with the best tools beside every single tool."""
+        pairs = self.scored.batch(0, self.rules.validation)
+        best = load_trained(self.folder / "weights")
+        return held_out_scores(best, pairs, self.t_max, self.device)

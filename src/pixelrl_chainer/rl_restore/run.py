@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Device
+from ..checkpoint import CheckpointStore
 from ..episode import Record
 from ..errors import TrainingError
 from ..files import write_json
@@ -37,9 +38,12 @@ class Run(ABC):
 
     Attributes
     ----------
+    store : CheckpointStore
     done : int
         Steps that are done.
     """
+
+    store: CheckpointStore
 
     def __init__(
         self,
@@ -65,7 +69,19 @@ class Run(ABC):
 
     @abstractmethod
     def save(self, record: Record) -> None:
-        """Save a checkpoint; one that is only due to an interruption has no validation."""
+        """Save a checkpoint; one that is only due to an interruption has no validation.
+
+        What is exported is written before, so that whoever is killed in between makes it again.
+        """
+
+    @abstractmethod
+    def score(self) -> Record:
+        """Score the result of the training on held-out patches."""
+
+    def improves(self, score: float) -> bool:
+        """Tell whether a validation is better than those of all checkpoints so far."""
+        best = self.store.best()
+        return best is None or score > best.score
 
     def run(self, report: Callable[[Record], None] = lambda record: None) -> TrainResult:
         """Train until the last step, or until SIGINT or SIGTERM; continue an earlier run.
@@ -102,6 +118,9 @@ class Run(ABC):
                 stopping = stopped.is_set()
                 if due or stopping:
                     self.save(record)
+            scores = self.folder / "scores.json"
+            if self.done >= self.steps and not scores.exists():
+                write_json(scores, self.score())
         return TrainResult(self.done, self.done >= self.steps, self.folder)
 
     def scores(self) -> Record:

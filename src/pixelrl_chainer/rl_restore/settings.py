@@ -145,7 +145,7 @@ class ToolSettings:
     decay_epochs: int = 20
     momentum: float = 0.9
     weight_decay: float = 1e-4
-    clip: float = 0.4
+    clip: float = 0.01
     noise: float = 5.0
     jpeg: float = 90.0
     log_every: int = 100
@@ -230,17 +230,17 @@ PRESETS: dict[str, Overrides] = {
         "agent.checkpoint_every": 1_000,
         "agent.validation": 128,
         "tools.epochs": 4,
-        "tools.epoch_steps": 100,
+        "tools.epoch_steps": 75,
         "tools.batch_size": 16,
         "tools.patch_size": 31,
         "tools.decay_epochs": 1,
-        "tools.checkpoint_every": 100,
-        "tools.log_every": 20,
+        "tools.checkpoint_every": 75,
+        "tools.log_every": 25,
         "tools.validation": 64,
-        "joint.steps": 100,
-        "joint.batch_size": 16,
-        "joint.log_every": 10,
-        "joint.checkpoint_every": 50,
+        "joint.steps": 40,
+        "joint.batch_size": 8,
+        "joint.log_every": 5,
+        "joint.checkpoint_every": 20,
         "joint.validation": 64,
     },
 }

@@ -152,18 +152,17 @@ class AgentTrainer(Run):
         return scores.means("validation_")
 
     def save(self, record: Record) -> None:
-        """Save a checkpoint and, of the best one, the weights; after the last step also scores."""
-        score = record.get("validation_psnr_output", -np.inf)
-        agent = self.agent
-        self.store.save(agent.model, agent.optimizer, self.done, score, self._save_rest)
-        best = self.store.best()
-        if best and best.episode == self.done:
+        """Save the weights, if they are the best so far, and a checkpoint."""
+        score, agent = record.get("validation_psnr_output", -np.inf), self.agent
+        if self.improves(score):
             save_trained(self._trained, self.folder / "weights", self.done)
-        if self.done >= self.steps:
-            pairs = self.scored.batch(0, self.rules.validation)
-            best_agent = load_trained(self.folder / "weights")
-            scores = held_out_scores(best_agent, pairs, self.rules.t_max, self.device)
-            write_json(self.folder / "scores.json", scores)
+        self.store.save(agent.model, agent.optimizer, self.done, score, self._save_rest)
+
+    def score(self) -> Record:
+        """Score the best agent beside every single tool."""
+        pairs = self.scored.batch(0, self.rules.validation)
+        best = load_trained(self.folder / "weights")
+        return held_out_scores(best, pairs, self.rules.t_max, self.device)
 
     def _save_rest(self, folder: Path) -> None:
         save_network(network_arrays(self.agent.target_model), folder / "target.npz")

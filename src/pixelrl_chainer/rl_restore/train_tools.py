@@ -13,7 +13,6 @@ from ..backend import CPU, Device, to_numpy
 from ..checkpoint import CheckpointStore
 from ..episode import Record
 from ..errors import ConfigError
-from ..files import write_json
 from ..images import ImageFloat
 from ..imagesets import ImageSet
 from ..rng import stream
@@ -161,11 +160,9 @@ class ToolTrainer(Run):
         return {}
 
     def save(self, record: Record) -> None:
-        """Save a checkpoint; after the last step also the tool and its scores."""
+        """Save a checkpoint and the tool."""
+        save_tool(self.model, self.file)
         self.store.save(self.model, self.optimizer, self.done, -record["loss"])
-        if self.done == self.steps:
-            save_tool(self.model, self.file)
-            write_json(self.folder / "scores.json", self.score())
 
     def score(self) -> Record:
         """Score the tool on held-out patches.
