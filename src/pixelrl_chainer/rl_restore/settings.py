@@ -218,7 +218,7 @@ PROFILES: dict[str, Overrides] = {
 PRESETS: dict[str, Overrides] = {
     "paper": {},
     "quick": {
-        "agent.steps": 7_000,
+        "agent.steps": 10_000,
         "agent.init": "wide",
         "agent.batch_size": 8,
         "agent.update_interval": 2,
