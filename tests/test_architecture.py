@@ -51,7 +51,7 @@ LOOP = {
     *("recording", "columns", "studies", "sweeps", "tables"),
     *("rl_restore.apply", "rl_restore.compare", "rl_restore.complexity", "rl_restore.evaluate"),
     *("rl_restore.testsets", "rl_restore.run", "rl_restore.train_tools"),
-    *("rl_restore.train_agent", "rl_restore.joint"),
+    *("rl_restore.train_agent", "rl_restore.joint", "rl_restore.experiments", "rl_restore.rows"),
 }
 CHAINER = {"chainer", "chainerrl"}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +81,9 @@ def test_stages(program: Program, tmp_path: Path) -> None:  # noqa: F811
     assert {path.name for path in folder.iterdir()} == {"tools12", "default", "joint"}
     assert (folder / "joint" / "weights" / "agent.npz").is_file()
 
-    begin = time.perf_counter()
     code, out, err = program("rl-restore", "experiment", "eval", *options)
     assert code == 0, err
     assert "Table 3, PSNR (dB)" in out
-    assert time.perf_counter() - begin < 60
     trained = (folder / "joint" / "weights" / "tool01.npz").stat().st_mtime_ns
     scored = ("rl-restore", "experiment", "ablation", *options)
     code, out, err = program(*scored, "--variant", "length2", "--variant", "joint")
@@ -101,7 +98,7 @@ def test_stages(program: Program, tmp_path: Path) -> None:  # noqa: F811
     assert all(r["row"] == "length2" and r["config"]["task"]["steps"] == 2 for r in results)
     entries = restore_tables(find_results([folder / "scores"]))
     remarks = {e.row: e.remark for e in entries if e.level == "group mild"}
-    assert remarks["length2"].endswith("joint/weights") is False
+    assert remarks["length2"].endswith(f"{folder / 'length2' / 'weights'}")
     assert "1 pairs that are not the paper's 3,584" in remarks["length2"]
     assert remarks["size6"] == ""
     assert [e.mark for e in entries if e.table == "RL-Restore, Table 2"] == ["reproduced"] * 2
@@ -117,6 +114,7 @@ def test_given_weights_are_scored_and_their_tools_used(
     assert code == 0, err
     results = json.loads((tmp_path / "j").read_text())
     assert [r["weights"] for r in results] == [str(folder)] * 3
+    assert (tmp_path / "runs" / "rl-restore-quick" / "scores" / "given.json").is_file()
     code, _, err = program("rl-restore", "experiment", "agent", *options)
     assert code == 0, err
     made = tmp_path / "runs" / "rl-restore-quick"

@@ -14,6 +14,7 @@ from rl_small import adding, preferring, untrained, weights
 from test_cli import Program, error_line, program  # noqa: F401  the fixture
 
 from pixelrl_chainer import paper
+from pixelrl_chainer.backend import Device
 from pixelrl_chainer.errors import ConfigError, DataError, WeightsError
 from pixelrl_chainer.images import read_image, to_float
 from pixelrl_chainer.rl_restore import complexity
@@ -92,6 +93,19 @@ def test_an_agent_that_cannot_stop_does_not() -> None:
     restored = restore_image(trained, np.zeros((3, 63, 63), np.float32), t_max=4)
     assert len(restored.chain) == 4
     assert max(restored.chain) < 6
+
+
+@pytest.mark.gpu
+def test_a_gpu_chooses_and_restores_as_a_cpu() -> None:
+    trained, image = untrained(), np.random.default_rng(0).random((3, 70, 130), dtype=np.float32)
+    trained.agent.values.W.array[...] *= 1000
+    expected, device = restore_image(trained, image), Device(0)
+    trained.toolbox.to_device(device.chainer_name)
+    trained.agent.to_device(device.chainer_name)
+    found = restore_image(trained, image, device=device)
+    assert found.chain == expected.chain
+    np.testing.assert_allclose(found.states[-1], expected.states[-1], atol=1e-3)
+    np.testing.assert_allclose(found.values[0], expected.values[0], atol=1e-3)
 
 
 def test_gray_and_colour_files(tmp_path: Path) -> None:
@@ -299,6 +313,24 @@ def test_mistakes_are_one_line(
     given += [] if "--dataset" in arguments else ["--dataset", "mild"]
     assert said in error_line(program("eval", *given, *arguments))
     assert "needs --data DIR" in error_line(program("eval", *given[:2], "--weights", folder))
+
+
+def test_other_commands_name_those_that_there_are(program: Program, tmp_path: Path) -> None:  # noqa: F811
+    line = error_line(program("train", "--task", "rl-restore", "-o", tmp_path / "run"))
+    assert "see 'rl-restore --help'" in line
+
+
+def test_without_weights_one_line_says_what_to_do(
+    program: Program,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("PIXELRL_DATA", raising=False)
+    monkeypatch.setattr("pixelrl_chainer.sources.cache", lambda: tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    for command in (("eval",), ("apply", tmp_path, "-o", tmp_path / "out")):
+        line = error_line(program(*command, "--task", "rl-restore"))
+        assert line.startswith("error: no weights for rl-restore")
 
 
 @pytest.mark.official

@@ -28,7 +28,7 @@ from .cli_options import (
     weights_option,
 )
 from .cli_rl_restore import Process, evaluate_toolchains, prepare_toolchains
-from .errors import PixelRLError
+from .errors import ConfigError, PixelRLError
 
 
 @cli.command("train")
@@ -57,6 +57,8 @@ def train_command(output: Path, device: str, **given: Any) -> None:
     from .progress import bar
     from .train import Trainer
 
+    if given["task"] == TOOLCHAINS:
+        raise ConfigError(f"{TOOLCHAINS} has commands of its own: see '{TOOLCHAINS} --help'")
     config = make_config(
         given["assignments"],
         profile=given["profile"],

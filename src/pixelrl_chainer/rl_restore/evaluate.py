@@ -111,7 +111,8 @@ def run_evaluation(
     limit : int or None
         Only the first images.
     figures : pathlib.Path or None
-        Folder for a picture of each of the first :data:`DRAWN` toolchains, and of how often each tool was chosen.
+        Folder for pictures of the first :data:`DRAWN` toolchains, and of how often each tool was
+        chosen.
     device : Device
     progress : Progress
 
