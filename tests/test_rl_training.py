@@ -472,6 +472,15 @@ def test_other_settings_are_another_run(photos: Path, tmp_path: Path) -> None:
         ToolTrainer(other, 1, *open_images(config.data), tmp_path)
 
 
+def test_other_tools_are_another_run(photos: Path, tmp_path: Path) -> None:
+    config = settings(photos, agent__steps=12)
+    images = open_images(config.data)
+    AgentTrainer(config, untrained().toolbox, *images, tmp_path).run()
+    others = new_toolbox(np.random.default_rng(1), 6)
+    with pytest.raises(CheckpointError, match="tools = .*use another run folder"):
+        AgentTrainer(config, others, *images, tmp_path)
+
+
 def test_damaged_checkpoints_of_an_agent(photos: Path, tmp_path: Path) -> None:
     config = settings(photos, agent__steps=12)
     images = open_images(config.data)

@@ -17,7 +17,7 @@ from .distortions import mixed
 from .patches import Pair, Patches
 from .run import Run
 from .settings import RestoreConfig
-from .weights import Trained, load_trained, save_trained
+from .weights import Trained, fingerprint, load_trained, save_trained
 
 
 def joint_update(trained: Trained, optimizer: chainer.Optimizer, pair: Pair, t_max: int) -> float:
@@ -91,7 +91,7 @@ class JointTrainer(Run):
         self.rules, self.trained = settings, trained
         identity = {
             "config": {key: config.to_dict()[key] for key in ("data", "joint")},
-            "tools": len(trained.toolbox),
+            "weights": fingerprint(*trained.toolbox.tools, trained.agent),
             "t_max": self.t_max,
         }
         every = settings.checkpoint_every

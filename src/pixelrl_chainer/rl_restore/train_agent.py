@@ -26,7 +26,7 @@ from .replay import EpisodeReplay
 from .run import Run
 from .settings import PATCH_SIZE, RestoreConfig
 from .toolbox import Toolbox
-from .weights import Trained, load_trained, save_trained
+from .weights import Trained, fingerprint, load_trained, save_trained
 
 
 class AgentTrainer(Run):
@@ -62,7 +62,7 @@ class AgentTrainer(Run):
         settings = self.rules = config.agent
         identity = {
             "config": {key: config.to_dict()[key] for key in ("data", "agent")},
-            "tools": len(toolbox),
+            "tools": fingerprint(*toolbox.tools),
         }
         every = settings.checkpoint_every
         super().__init__(folder, identity, settings.steps, settings.log_every, every, device)
@@ -72,10 +72,8 @@ class AgentTrainer(Run):
             0, settings.validation
         )
         self.scored = Patches(held_out, corrupt, config.data, settings.seed, "eval")
-        self.toolbox, self.env = (
-            toolbox,
-            RestoreEnv(toolbox, settings.reward, settings.t_max, device),
-        )
+        self.toolbox = toolbox
+        self.env = RestoreEnv(toolbox, settings.reward, settings.t_max, device)
         with device.use():
             toolbox.to_device(device.chainer_name)
             self.agent = self._make_agent()

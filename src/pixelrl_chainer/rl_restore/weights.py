@@ -9,6 +9,7 @@ written in the same way.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -190,6 +191,15 @@ def save_agent(agent: QNetwork, path: Path, step: int = 0) -> None:
         Steps of training so far.
     """
     save_network({**agent_arrays(agent), STEP: np.array(step, np.int32)}, path)
+
+
+def fingerprint(*networks: chainer.Link) -> str:
+    """Return a text that tells networks apart whose parameters differ."""
+    digest = hashlib.sha256()
+    for network in networks:
+        for name, parameter in sorted(network.namedparams()):
+            digest.update(name.encode() + to_numpy(parameter.array).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def save_trained(trained: Trained, folder: Path, step: int = 0) -> None:
