@@ -20,7 +20,8 @@ export PIP_BUILD_CONSTRAINT := constraints.txt
 .PHONY: help setup test check lint format test-matrix test-gpu bench bench-gpu clean \
 	denoise-gaussian denoise-poisson denoise-saltpepper restore-text color-foreground-popout \
 	color-local-xpro color-watercolor saliency ablation-actions ablation-tmax training-curve \
-	action-histogram action-maps tables
+	action-histogram action-maps tables rl-restore-tools rl-restore-agent rl-restore-joint \
+	rl-restore-eval rl-restore-ablation
 
 help: ## list the targets
 	@echo "make TARGET, where TARGET is"
@@ -125,6 +126,25 @@ MAPS_saliency := steps10-
 
 action-maps: $(INSTALLED) ## Figs. 4, 6, 9, 11: state and actions of each step (TASK= IMAGE=0 PRESET= WEIGHTS=)
 	$(RUN) study maps experiments/$(TASK)/$(MAPS_$(TASK))convgru-rmc.toml --image $(IMAGE) $(OPTIONS)
+
+# WEIGHTS=folder: its tools are used, none are trained; rl-restore-eval scores them. DATA=folder: pairs.
+DATA ?=
+RESTORE = $(RUN) rl-restore experiment $(@:rl-restore-%=%) $(OPTIONS) $(if $(DATA),--data '$(DATA)')
+
+rl-restore-tools: $(INSTALLED) ## RL-Restore, Table 1: train the 12 tools (PRESET=)
+	$(RESTORE)
+
+rl-restore-agent: $(INSTALLED) ## RL-Restore: tools, then the agent (PRESET= WEIGHTS=)
+	$(RESTORE)
+
+rl-restore-joint: $(INSTALLED) ## RL-Restore: tools, agent, then both (PRESET= WEIGHTS=)
+	$(RESTORE)
+
+rl-restore-eval: $(INSTALLED) ## RL-Restore, Table 3: scores (PRESET= WEIGHTS= DATA=)
+	$(RESTORE)
+
+rl-restore-ablation: $(INSTALLED) ## RL-Restore, Tables 4 to 7, Fig. 6 (PRESET= WEIGHTS= DATA=)
+	$(RESTORE)
 
 tables: $(INSTALLED) ## all results below runs and results beside the paper's, each with a mark
 	$(RUN) tables

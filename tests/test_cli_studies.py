@@ -37,6 +37,11 @@ EXPERIMENT_TARGETS = {
     "action-maps TASK=color": 1,
     "action-maps TASK=saliency": 1,
     "tables": 0,
+    "rl-restore-tools PRESET=quick": 0,
+    "rl-restore-agent": 0,
+    "rl-restore-joint WEIGHTS='a b.npz'": 0,
+    "rl-restore-eval DATA=pairs WEIGHTS=c.npz": 0,
+    "rl-restore-ablation": 0,
 }
 """What is given to make, and how many experiment files the program gets."""
 

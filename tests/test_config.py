@@ -29,7 +29,9 @@ from pixelrl_chainer.ranges import CHOICES
 from pixelrl_chainer.settings import Config, flatten
 from pixelrl_chainer.tasks import TASKS, make_task
 
-EXPERIMENTS = sorted(ROOT.glob("experiments/**/*.toml"))
+EXPERIMENTS = sorted(
+    path for path in ROOT.glob("experiments/**/*.toml") if path.parent.name != "rl-restore"
+)
 DEFAULTS = flatten(Config())
 
 PUBLISHED = {

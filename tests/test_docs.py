@@ -16,6 +16,7 @@ from pixelrl_chainer.cli import cli
 from pixelrl_chainer.config import PRESETS, build
 from pixelrl_chainer.datasets import open_dataset
 from pixelrl_chainer.results import run_evaluation
+from pixelrl_chainer.rl_restore.settings import RestoreConfig
 from pixelrl_chainer.settings import Config, flatten
 from pixelrl_chainer.train import train
 
@@ -118,11 +119,11 @@ def test_options_inside_sentences_exist(document: Path) -> None:
 
 @every_document
 def test_settings_exist(document: Path) -> None:
-    known = flatten(Config())
+    known = flatten(Config()) | flatten(RestoreConfig())
     section = "|".join({key.split(".")[0] for key in known})
     for code in INLINE.findall(document.read_text(encoding="utf-8")):
         for key in re.findall(rf"(?<![\w/.])(?:{section})\.[a-z_]+\b(?!\.)", code):
-            assert key in known or key.endswith((".py", ".md", ".json", ".txt")), key
+            assert key in known or key.endswith((".py", ".md", ".json", ".txt", ".npz")), key
 
 
 @every_document

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,7 +71,12 @@ class CheckpointStore:
         return self.folder / f"{episode:06d}"
 
     def save(
-        self, model: PixelFCN, optimizer: chainer.Optimizer, episode: int, score: float
+        self,
+        model: PixelFCN,
+        optimizer: chainer.Optimizer,
+        episode: int,
+        score: float,
+        extra: Callable[[Path], None] = lambda folder: None,
     ) -> None:
         """Write the checkpoint after ``episode`` episodes and forget those no longer needed.
 
@@ -78,6 +84,8 @@ class CheckpointStore:
         ----------
         score : float
             Of the validation, the higher the better, by which the best checkpoint is kept.
+        extra : callable
+            Writes what else a run has to keep into the folder of the checkpoint.
 
         Raises
         ------
@@ -92,6 +100,7 @@ class CheckpointStore:
             save_network(_optimizer_arrays(optimizer), temporary / "optimizer.npz")
             state = {"episode": episode, "score": score, **self.identity}
             write_json(temporary / "state.json", state)
+            extra(temporary)
             shutil.rmtree(self.path(episode), ignore_errors=True)
             os.replace(temporary, self.path(episode))
         finally:

@@ -51,7 +51,15 @@ def emit(result: Any, json_file: str | None, text: str) -> None:
 
 def add_commands() -> None:
     """Import the modules that define the commands; they add themselves."""
-    from . import cli_data, cli_edit, cli_pretrain, cli_run, cli_studies  # noqa: F401
+    from . import (  # noqa: F401
+        cli_data,
+        cli_edit,
+        cli_pretrain,
+        cli_rl_restore,
+        cli_rl_restore_train,
+        cli_run,
+        cli_studies,
+    )
 
 
 def main() -> None:

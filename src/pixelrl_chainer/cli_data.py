@@ -165,3 +165,20 @@ def convert_command(
     for title, keys in (("drawn anew", done.fresh), ("left out", done.unused)):
         if keys:
             click.echo(f"{title}: {', '.join(keys)}")
+
+
+@weights_group.command("import-rl-restore")
+@click.argument("folder", type=PATH)
+@click.option("--output", "-o", type=PATH, help="Where to (default: where eval looks for them).")
+@click.option("--force", is_flag=True, help="Replace weights that are there.")
+def import_rl_restore_command(folder: Path, output: Path | None, force: bool) -> None:
+    """Check FOLDER with tool01.npz to tool12.npz and agent.npz of RL-Restore, and store a copy.
+
+    Afterwards eval and apply --task rl-restore find them without --weights.
+    """
+    from .rl_restore.evaluate import WEIGHTS, import_weights
+    from .sources import user_places
+
+    target = output or user_places(WEIGHTS)[-1]
+    count = import_weights(folder, target, force=force)
+    click.echo(f"{count} tools and the agent stored in {target}")

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+TOOLCHAINS = "rl-restore"
+"""The task that is not one of the pixels' agents: RL-Restore's chains of tools."""
+
 
 class Command(click.Command):
     """A command whose option ``--seeds`` takes several values: ``--seeds 0 1 2``."""
@@ -62,6 +65,7 @@ tile_option = click.option(
     "--tile", type=int, help="Side of the tiles of large images; 0: in one piece."
 )
 variant_option = click.option("--variant", help="plain, convgru or convgru-rmc.")
+dataset_option = click.option("--dataset", help="Of --task rl-restore: mild, moderate or severe.")
 profile_option = click.option(
     "--profile",
     default="official-code",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import click
 
 from .cli import EXIT_FAILURE, EXIT_INTERRUPTED, PATH, cli, emit, json_option
 from .cli_options import (
+    TOOLCHAINS,
     Command,
     common_options,
     conv_option,
+    dataset_option,
     make_config,
     open_experiments,
     preset_option,
@@ -24,7 +27,8 @@ from .cli_options import (
     variant_option,
     weights_option,
 )
-from .errors import PixelRLError
+from .cli_rl_restore import Process, evaluate_toolchains, prepare_toolchains
+from .errors import ConfigError, PixelRLError
 
 
 @cli.command("train")
@@ -53,6 +57,8 @@ def train_command(output: Path, device: str, **given: Any) -> None:
     from .progress import bar
     from .train import Trainer
 
+    if given["task"] == TOOLCHAINS:
+        raise ConfigError(f"{TOOLCHAINS} has commands of its own: see '{TOOLCHAINS} --help'")
     config = make_config(
         given["assignments"],
         profile=given["profile"],
@@ -89,6 +95,7 @@ def train_command(output: Path, device: str, **given: Any) -> None:
 @click.option("--data", "test_data", multiple=True, help="Data set or folder; repeatable.")
 @click.option("--test", "test_data", multiple=True, help="Same as --data.")
 @click.option("--color", is_flag=True, default=None, help="Keep colour: each channel on its own.")
+@dataset_option
 @click.option("--limit", type=int, help="Only the first N images.")
 @click.option("--seed", type=int, help="Seed of the test noise (default 0).")
 @click.option("--seeds", multiple=True, type=int, help="Several seeds: --seeds 0 1 2.")
@@ -100,32 +107,36 @@ def train_command(output: Path, device: str, **given: Any) -> None:
 @json_option
 @click.option("--csv", "csv_file", type=PATH, help="Write the scores of each image as CSV.")
 @common_options
-def eval_command(
-    agent: str,
-    baseline: str | None,
-    weights: Path | None,
-    variant: str | None,
-    test_data: tuple[str, ...],
-    json_file: str | None,
-    csv_file: Path | None,
-    device: str,
-    **given: Any,
-) -> None:
+def eval_command(json_file: str | None, csv_file: Path | None, **given: Any) -> None:
     """Score agents on corrupted test images, with the paper's number beside."""
+    from .report import write_csv
+
+    evaluate = evaluate_toolchains if given["task"] == TOOLCHAINS else _evaluate
+    result, text = evaluate(given)
+    emit(result, json_file, text)
+    if csv_file:
+        write_csv(result, csv_file)
+
+
+def _evaluate(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Score what the options of ``eval`` describe; return the result and its table."""
     from .backend import select_device
     from .experiment import open_images, resolve_data
     from .progress import bar
-    from .report import caption, table, write_csv
+    from .report import caption, table
     from .results import run_evaluation
     from .shipped import choose_network
 
-    agent = _scored(agent, baseline, weights or variant)
+    if given["dataset"]:
+        raise click.UsageError(f"--dataset is for --task {TOOLCHAINS}; give --data")
+    weights, variant = given["weights"], given["variant"]
+    agent = _scored(given["agent"], given["baseline"], weights or variant)
     config = make_config(
         given["assignments"],
         sigma=given["sigma"],
         level=given["level"],
         task__name=given["task"],
-        data__test=test_data,
+        data__test=given["test_data"],
         data__color=given["color"],
         eval__limit=given["limit"],
         eval__seeds=_seeds(given["seed"], given["seeds"]),
@@ -145,12 +156,10 @@ def eval_command(
         images,
         variant=variant,
         origin=chosen.origin if chosen else "",
-        device=select_device(device),
+        device=select_device(given["device"]),
         progress=bar,
     )
-    emit(result, json_file, f"{table([result])}\n\n{caption(result)}")
-    if csv_file:
-        write_csv(result, csv_file)
+    return result, f"{table([result])}\n\n{caption(result)}"
 
 
 def _scored(agent: str, baseline: str | None, network: Path | str | None) -> str:
@@ -186,16 +195,35 @@ def _seeds(seed: int | None, seeds: tuple[int, ...]) -> tuple[int, ...]:
 @click.option("--steps", "keep_steps", is_flag=True, help="Also save each state and action map.")
 @common_options
 def apply_command(
-    inputs: tuple[Path, ...],
-    output: Path,
-    weights: Path | None,
-    force: bool,
-    keep_steps: bool,
-    device: str,
-    **given: Any,
+    inputs: tuple[Path, ...], output: Path, force: bool, keep_steps: bool, **given: Any
 ) -> None:
     """Process images or folders of images: any size, gray or colour, no ground truth."""
-    from .apply import apply_to_file, plan
+    from .apply import plan
+    from .progress import bar
+
+    prepare = prepare_toolchains if given["task"] == TOOLCHAINS else _prepare
+    load = prepare(given, keep_steps)
+    pairs = plan(inputs, output, force=force, keep_steps=keep_steps)
+    process = load()
+    failed, said = 0, []
+    with bar(len(pairs), "applying") as advance:
+        for source, target in pairs:
+            try:
+                said.append(process(source, target))
+            except PixelRLError as error:
+                failed += 1
+                click.echo(f"error: {error}", err=True)
+            advance()
+    for line in filter(None, said):
+        click.echo(line)
+    click.echo(f"{len(pairs) - failed} of {len(pairs)} images written to {output}")
+    if failed:
+        sys.exit(EXIT_FAILURE)
+
+
+def _prepare(given: dict[str, Any], keep_steps: bool) -> Callable[[], Process]:
+    """Check the options of ``apply``; return what loads the network they describe."""
+    from .apply import apply_to_file
     from .backend import select_device
     from .env import make_env
     from .progress import bar
@@ -210,25 +238,24 @@ def apply_command(
         eval__tile=given["tile"],
         network__conv=given["conv"],
     )
-    env, chosen = make_env(config), select_device(device)
+    env, device = make_env(config), select_device(given["device"])
     if env.task.observes_target:
         raise click.UsageError(f"{env.task.name} needs a mask for each image: use the command edit")
-    weights = choose(weights, config).weights
-    pairs = plan(inputs, output, force=force, keep_steps=keep_steps)
-    policy = load_policy(config, weights, env, chosen)
-    process = partial(apply_to_file, policy, env, device=chosen, keep_steps=keep_steps)
-    failed = 0
-    with bar(len(pairs), "applying") as advance:
-        for source, target in pairs:
-            try:
-                process(source, target, tile=config.eval.tile, progress=bar)
-            except PixelRLError as error:
-                failed += 1
-                click.echo(f"error: {error}", err=True)
-            advance()
-    click.echo(f"{len(pairs) - failed} of {len(pairs)} images written to {output}")
-    if failed:
-        sys.exit(EXIT_FAILURE)
+    weights = choose(given["weights"], config).weights
+
+    def load() -> Process:
+        policy = load_policy(config, weights, env, device)
+        return partial(
+            apply_to_file,
+            policy,
+            env,
+            device=device,
+            keep_steps=keep_steps,
+            tile=config.eval.tile,
+            progress=bar,
+        )
+
+    return load
 
 
 @cli.command("experiment")

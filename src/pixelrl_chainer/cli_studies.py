@@ -110,8 +110,10 @@ def actions_command(file: Path, json_file: str | None, **given: Any) -> None:
 @json_option
 def tables_command(folders: tuple[Path, ...], output: Path, json_file: str | None) -> None:
     """All results below FOLDERS (runs and results) beside the paper's tables."""
+    from .rl_restore.rows import restore_tables
     from .tables import find_results, paper_tables, write_tables
 
-    entries = paper_tables(find_results(folders or (Path("runs"), Path("results"))))
+    found = find_results(folders or (Path("runs"), Path("results")))
+    entries = [*paper_tables(found), *restore_tables(found)]
     text = write_tables(entries, output)
     emit([entry.to_dict() for entry in entries], json_file, f"{text}\n\n{output}")

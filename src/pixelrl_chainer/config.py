@@ -15,11 +15,11 @@ import sys
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from . import paper
 from .errors import ConfigError
-from .settings import Config, flatten
+from .settings import Config, Sections, flatten
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,6 +28,7 @@ else:
 
 
 Overrides = Mapping[str, Any]
+C = TypeVar("C", bound=Sections)
 
 PROFILES: dict[str, Overrides] = {
     "official-code": {},
@@ -76,7 +77,7 @@ PRESETS_BY_TASK: dict[tuple[str, str], Overrides] = {
 """What a preset changes further for a task: longer episodes, and training on single images."""
 
 
-def override(config: Config, changes: Overrides) -> Config:
+def override(config: C, changes: Overrides) -> C:
     """Return ``config`` with ``{"section.key": value}`` applied.
 
     Raises
@@ -101,7 +102,7 @@ def override(config: Config, changes: Overrides) -> Config:
     )
 
 
-def _convert(config: Config, section: str, name: str, value: Any) -> Any:
+def _convert(config: Sections, section: str, name: str, value: Any) -> Any:
     """Give ``value``, perhaps text from a command line, the type that the setting has."""
     owner = getattr(config, section)
     kind = {f.name: str(f.type) for f in dataclasses.fields(owner)}[name]

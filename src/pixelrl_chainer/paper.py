@@ -233,3 +233,68 @@ def published(
     if scores is None or level not in (levels or (None,)):
         return None
     return scores[(levels or (None,)).index(level)]
+
+
+# RL-Restore: Yu et al., "Crafting a Toolchain for Image Restoration by Deep Reinforcement
+# Learning", CVPR 2018. Columns are the groups of distortions.
+RL_RESTORE_GROUPS = ("mild", "moderate", "severe")
+RL_RESTORE_TEST_PATCHES = 3584
+
+RL_RESTORE_COMPLEXITY = {
+    "dncnn": ("DnCNN", 6.69e5, 2.66e9),
+    "vdsr": ("VDSR", 6.67e5, 2.65e9),
+    "vdsr-s": ("VDSR-s", 2.09e5, 0.828e9),
+    "rl-restore": ("RL-Restore", 1.96e5, 0.474e9),
+}
+"""Table 2: parameters, and multiplications for 63x63 pixels."""
+
+_JOINT = ((28.04, 26.45, 25.20), (0.6498, 0.5587, 0.4777))
+_DEFAULT = ((27.78, 26.20, 24.97), (0.6372, 0.5441, 0.4643))
+_RL_RESTORE: dict[str, dict[str, tuple[str, tuple[float, ...], tuple[float, ...]]]] = {
+    "Table 3": {
+        "dncnn": ("DnCNN", (28.03, 26.42, 24.99), (0.6503, 0.5554, 0.4658)),
+        "vdsr": ("VDSR", (28.04, 26.40, 24.90), (0.6496, 0.5544, 0.4629)),
+        "vdsr-s": ("VDSR-s", (27.69, 25.99, 24.50), (0.6383, 0.5399, 0.4505)),
+        "rl-restore": ("RL-Restore", *_JOINT),
+    },
+    "Table 4": {
+        "size6": ("6 tools", (27.57, 25.72, 24.27), (0.6241, 0.5142, 0.4291)),
+        "size12": ("12 tools", *_DEFAULT),
+        "size18": ("18 tools", (27.77, 26.17, 24.93), (0.6361, 0.5417, 0.4650)),
+        "length2": ("2 steps", (27.74, 25.99, 24.63), (0.6264, 0.5233, 0.4444)),
+        "length3": ("3 steps", *_DEFAULT),
+        "length4": ("4 steps", (27.73, 26.20, 24.98), (0.6368, 0.5450, 0.4663)),
+    },
+    "Table 5": {
+        "joint": ("+Joint", *_JOINT),
+        "noise": ("+Noise", *_DEFAULT),
+        "original": ("Original", (27.52, 25.91, 24.81), (0.6027, 0.5119, 0.4490)),
+    },
+    "Table 6": {
+        "psnr": ("stepwise PSNR", *_DEFAULT),
+        "ssim": ("stepwise SSIM", (26.58, 25.20, 24.18), (0.6341, 0.5368, 0.4579)),
+        "final-psnr": ("final PSNR", (27.71, 26.11, 24.86), (0.6350, 0.5417, 0.4656)),
+        "final-mse": ("final MSE", (27.14, 25.66, 24.55), (0.6009, 0.5166, 0.4470)),
+    },
+    "Table 7": {
+        "stop": ("with stopping", *_DEFAULT),
+        "no-stop": ("without stopping", (27.61, 26.08, 24.85), (0.6284, 0.5351, 0.4589)),
+    },
+}
+RL_RESTORE_TABLES = {
+    table: {
+        metric: tuple(Row(key, row[0], (row[1], row[2])[column]) for key, row in rows.items())
+        for column, metric in enumerate(("psnr", "ssim"))
+    }
+    for table, rows in _RL_RESTORE.items()
+}
+"""Tables 3 to 7 by table and metric: PSNR in dB and SSIM of 3,584 patches."""
+
+
+def rl_restore_published(metric: str, key: str, group: str) -> float | None:
+    """Return the first score of row ``key`` in Tables 3 to 7; None where there is none."""
+    for by_metric in RL_RESTORE_TABLES.values():
+        found = published(by_metric[metric], RL_RESTORE_GROUPS, key, group)
+        if found is not None:
+            return found
+    return None

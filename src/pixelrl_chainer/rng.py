@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-NAMES = ("init", "data", "corruption", "policy", "eval")
+NAMES = ("init", "data", "corruption", "policy", "eval", "replay")
 """Streams in the order that fixes their keys; append only, never reorder."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from . import paper
 from .ranges import check_ranges
@@ -267,7 +267,16 @@ class Config:
         return dataclasses.asdict(self)
 
 
-def flatten(config: Config) -> dict[str, Any]:
+class Sections(Protocol):
+    """Frozen dataclass of sections, each a frozen dataclass of settings, as :class:`Config` is."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Return the settings as plain nested dictionaries."""
+
+
+def flatten(config: Sections) -> dict[str, Any]:
     """Return ``{"section.key": value}`` for every setting."""
     return {
         f"{section}.{key}": value

@@ -248,14 +248,14 @@ def training_settings(config: Config) -> dict[str, Any]:
     return settings
 
 
-def truncate_log(path: Path, episode: int) -> None:
-    """Drop records after ``episode``, which will be made again, and a half-written last line."""
+def truncate_log(path: Path, last: int, key: str = "episode") -> None:
+    """Drop records with a ``key`` above ``last``, made again later, and a half-written line."""
     if not path.exists():
         return
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            if json.loads(line)["episode"] <= episode:
+            if json.loads(line)[key] <= last:
                 kept.append(line)
         except (ValueError, KeyError, TypeError):
             continue
