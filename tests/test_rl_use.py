@@ -81,6 +81,18 @@ def test_one_tool_is_used_on_the_whole_image() -> None:
     assert [values.shape for values in restored.values] == [(2, 13)] * 3
 
 
+def test_groups_of_patches_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = untrained(stop=False)
+    trained.agent.values.W.array[...] *= 1000
+    image = np.random.default_rng(0).random((3, 130, 200), dtype=np.float32)
+    expected = restore_image(trained, image)
+    monkeypatch.setattr("pixelrl_chainer.rl_restore.apply.PATCHES", 4)
+    found = restore_image(trained, image)
+    assert found.chain == expected.chain
+    for ours, theirs in zip(found.values, expected.values, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
 def test_a_stop_ends_the_chain() -> None:
     image = np.zeros((3, 63, 63), np.float32)
     restored = restore_image(preferring([12]), image)

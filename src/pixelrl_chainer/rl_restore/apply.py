@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import chainer
 import numpy as np
@@ -23,6 +23,9 @@ from .weights import Trained
 
 T_MAX = 3
 """Longest toolchain of the paper."""
+
+PATCHES = 64
+"""Patches that the agent sees at a time: what bounds the memory of large images."""
 
 
 class Restored(NamedTuple):
@@ -61,16 +64,14 @@ def restore_image(
         Longest toolchain.
     device : Device
     """
-    toolbox, agent = trained
+    toolbox, previous = trained.toolbox, -1
+    states: Hidden = {}
     result = Restored([image], [], [])
-    state, previous = None, -1
     with device.use(), chainer.using_config("train", False), chainer.no_backprop_mode():
         current = device.send(image[None])
         for _ in range(t_max):
             patches = cut(result.states[-1])
-            seen = np.stack([observe(patch, previous, len(toolbox)) for patch in patches])
-            values, state = agent(device.send(seen), state)
-            result.values.append(to_numpy(values.q_values.array))
+            result.values.append(_values(trained, patches, previous, states, device))
             previous = vote(result.values[-1])
             result.chain.append(previous)
             if previous == len(toolbox):
@@ -78,6 +79,23 @@ def restore_image(
             current = toolbox.apply(previous, current)
             result.states.append(to_numpy(current)[0])
     return result
+
+
+Hidden: TypeAlias = dict[int, Any]
+"""Hidden states of groups of patches, by the number of the first one."""
+
+
+def _values(
+    trained: Trained, patches: ImageFloat, previous: int, states: Hidden, device: Device
+) -> NDArray[np.float32]:
+    """Value all actions for each patch, some patches at a time, and update the hidden states."""
+    values = []
+    for first in range(0, len(patches), PATCHES):
+        group = patches[first : first + PATCHES]
+        seen = np.stack([observe(patch, previous, len(trained.toolbox)) for patch in group])
+        found, states[first] = trained.agent(device.send(seen), states.get(first))
+        values.append(to_numpy(found.q_values.array))
+    return np.concatenate(values)
 
 
 def vote(values: NDArray[np.float32]) -> int:
