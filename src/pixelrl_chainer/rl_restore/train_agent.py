@@ -183,7 +183,7 @@ class AgentTrainer(Run):
         self.agent.t = self.done
 
 
-WIDE = {"contrast": 4.0, "features": 1.0, "values": 0.1, "value": 2.5}
+WIDE = {"contrast": 4.0, "features": 1.0, "values": 0.1, "value": 1.0}
 """Factor of the first kernels, deviations of the two linear layers, first value of every tool."""
 
 
