@@ -99,7 +99,7 @@ def test_commands_that_must_exist() -> None:
 def test_help(program: Program, path: tuple[str, ...], flag: str) -> None:
     code, out, err = program(*path, flag)
     assert (code, err) == (0, "")
-    assert re.match(r"Usage: .*" + " ".join([*path, r"\[OPTIONS\]"]), out)
+    assert re.match(r"Usage: .*" + r"\s+".join([*path, r"\[OPTIONS\]"]), out)  # may be wrapped
     for option in out.split("Options:")[1].splitlines():
         assert len(option) <= 100
 
