@@ -86,8 +86,7 @@ def explain_command(
         eval__tile=given["tile"],
         network__conv=given["conv"],
     )
-    inputs = [path for path in (image, clean) if path]
-    refuse_to_replace(output, inputs, force=force)
+    refuse_to_replace(output, [path for path in (image, clean) if path], force=force)
     env, chosen = make_env(config), select_device(device)
     forbidden = numbers_of(forbid, env.actions)
     images, target = first_state(env.task, image, clean, degrade=degrade, seed=seed)
@@ -104,10 +103,9 @@ def explain_command(
         tile=config.eval.tile,
         progress=bar,
     )
-    facts = {"weights": weights.name, "corruption": f"seed {seed}" if degrade else "as it is"}
-    if forbid:
-        facts["forbidden"] = ", ".join(forbid)
-    _write(found, kind, output, facts)
+    corruption = f"{env.task.column}, seed {seed}" if degrade else ""
+    facts = {"weights": weights.name, "corruption": corruption, "forbidden": ", ".join(forbid)}
+    _write(found, kind, output, {key: value for key, value in facts.items() if value})
     click.echo(f"{output}: {_summary(found)}, {output.stat().st_size / 1e6:.2f} MB")
 
 

@@ -135,31 +135,36 @@ def rollout(
         if given or explain:
             raise ConfigError("only agents can be steered and explained, found none")
         return result if actor is None else Rollout(actor.restore(images, target))
-    seen = target if env.task.observes_target else None
-    observations, done = env.reset(images, seen, testing=True), False
+    _act(actor, env, result, target if env.task.observes_target else None, given, record, explain)
+    return result
+
+
+def _act(
+    actor: Actor,
+    env: PixelEnv,
+    result: Rollout,
+    seen: Array | None,
+    overrides: Overrides,
+    record: bool,
+    explain: bool,
+) -> None:
+    """Let agents work on ``result.output``, whole images, and note in ``result`` what happens."""
+    observations, done = env.reset(result.output, seen, testing=True), False
     actor.stop_episode()
     try:
         while not done:
             decision = _decide(actor, observations, explain)
-            decision = decision._replace(
-                action_maps=steered(decision.action_maps, given.get(env.steps_done))
-            )
-            observations, _, done = env.step(decision.action_maps)
+            actions = steered(decision.action_maps, overrides.get(env.steps_done))
+            observations, _, done = env.step(actions)
             if record:
-                _note(result, env.images, decision)
+                result.states.append(env.images)
+                result.action_maps.append(actions)
+            if explain:
+                result.probabilities.append(decision.probabilities)
+                result.value_maps.append(decision.value_maps)
     finally:
         actor.stop_episode()
     result.output = env.images
-    return result
-
-
-def _note(result: Rollout, state: Array, decision: Decision) -> None:
-    """Keep what a step decided and where it led."""
-    result.states.append(state)
-    result.action_maps.append(decision.action_maps)
-    if decision.probabilities is not None:
-        result.probabilities.append(decision.probabilities)
-        result.value_maps.append(decision.value_maps)
 
 
 def _needs_tiles(task: Task, images: Array, tile: int) -> bool:

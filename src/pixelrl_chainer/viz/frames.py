@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 SECONDS = 1.2
 """Each frame is shown so long."""
 
-PANEL = 480
-"""Longest side of a panel in pixels, where the image is not larger; at most twice that."""
+PANEL = 384
+"""A smaller image is drawn several times as large, up to about this side in pixels, and one that
+is larger than twice that is reduced."""
 
 CODEC, PIXEL_FORMAT, RATE = "libx264", "yuv420p", 10
 """H.264 with the chroma that every browser and player decodes; frames a second."""
@@ -52,7 +53,8 @@ def frames(explanation: Explanation) -> Iterator[Image8]:
 def _frame(explanation: Explanation, state: Any, maps: Any, name: str, actions: str) -> Image8:
     """Draw one frame; without maps the place of the actions is empty."""
     height, width = state.shape[1:]
-    scale = min(max(PANEL / max(height, width), 1), 2 * PANEL / max(height, width))
+    longest = max(height, width)
+    scale = min(max(PANEL // longest, 1), 2 * PANEL / longest)  # whole: pixels of one size
     dpi, wide, tall = 100, width * scale, height * scale
     labels = [action.label for action in explanation.task.action_set.actions]
     columns = max(2, int(2 * wide) // 170)

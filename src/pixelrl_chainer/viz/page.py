@@ -112,19 +112,10 @@ def page_data(explanation: Explanation, facts: Mapping[str, str]) -> dict[str, A
     facts : mapping
         Lines below the title, for example the weights.
     """
-    task, states = explanation.task, explanation.states
+    task, target = explanation.task, explanation.target
     steps, planes, height, width = explanation.action_maps.shape
     scale = scales(explanation)
-    numbers: dict[str, Any] = {
-        "probability": explanation.chosen,
-        "value": explanation.value_maps,
-        "reward": explanation.reward_maps,
-    }
-    maps: dict[str, Any] = {"action": explanation.action_maps}
-    for name, arguments in scale.items():
-        pairs = zip(numbers[name], arguments, strict=True)
-        maps[name] = [quantise(step, **scale_of_step) for step, scale_of_step in pairs]
-    target = explanation.target
+    looks = zip(task.action_set.actions, colors(task.action_set.names), strict=True)
     return {
         "title": f"{explanation.name}: {task.title}",
         "facts": dict(facts),
@@ -133,34 +124,47 @@ def page_data(explanation: Explanation, facts: Mapping[str, str]) -> dict[str, A
         "steps": steps,
         "planes": ["blue", "green", "red"][:planes] if planes > 1 else [""],
         "actions": [
-            {"name": action.name, "label": action.label, "color": color}
-            for action, color in zip(
-                task.action_set.actions, colors(task.action_set.names), strict=True
-            )
+            {"name": action.name, "label": action.label, "color": color} for action, color in looks
         ],
-        "states": [png(_picture(state)) for state in states],
+        "states": [png(_picture(state)) for state in explanation.states],
         "target": None if target is None else png(_picture(target)),
         "target_name": "mask" if task.observes_target else "target",
-        "maps": {
-            name: [[png(plane, noisy=True) for plane in step] for step in found]
-            for name, found in maps.items()
-        },
+        "maps": _maps(explanation, scale),
         "scales": scale,
         "ramps": {name: _ramp(RAMPS[name]) for name in scale},
         "counts": explanation.counts.tolist(),
-        "metrics": [
-            {
-                "label": metric.label,
-                "digits": metric.digits,
-                "values": [
-                    value if math.isfinite(value) else None
-                    for value in explanation.scores[metric.key]
-                ],
-            }
-            for metric in task.metrics
-            if explanation.scores
-        ],
+        "metrics": _metrics(explanation),
     }
+
+
+def _maps(explanation: Explanation, scale: Mapping[str, Any]) -> dict[str, list[list[str]]]:
+    """Return the maps as images, by name, step and plane."""
+    numbers: dict[str, Any] = {
+        "probability": explanation.chosen,
+        "value": explanation.value_maps,
+        "reward": explanation.reward_maps,
+    }
+    maps: dict[str, Any] = {"action": explanation.action_maps}
+    for name, arguments in scale.items():
+        pairs = zip(numbers[name], arguments, strict=True)
+        maps[name] = [quantise(step, **of_step) for step, of_step in pairs]
+    return {
+        name: [[png(plane, noisy=True) for plane in step] for step in found]
+        for name, found in maps.items()
+    }
+
+
+def _metrics(explanation: Explanation) -> list[dict[str, Any]]:
+    """Return the scores of all states; JSON has no NaN."""
+    return [
+        {
+            "label": metric.label,
+            "digits": metric.digits,
+            "values": [x if math.isfinite(x) else None for x in explanation.scores[metric.key]],
+        }
+        for metric in explanation.task.metrics
+        if explanation.scores
+    ]
 
 
 def write_page(data: Mapping[str, Any], path: Path) -> None:

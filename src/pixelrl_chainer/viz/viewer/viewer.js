@@ -4,9 +4,7 @@
 
 /** Decode an 8-bit PNG, gray or RGB, to its exact samples; canvases may alter what they return. */
 async function decodePng(base64) {
-  const text = atob(base64);
-  const bytes = new Uint8Array(text.length);
-  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  const bytes = await unpack(base64);
   const view = new DataView(bytes.buffer);
   const width = view.getUint32(16), height = view.getUint32(20);
   const channels = { 0: 1, 2: 3 }[bytes[25]];
@@ -18,14 +16,40 @@ async function decodePng(base64) {
   }
   const stream = new Blob(parts).stream().pipeThrough(new DecompressionStream("deflate"));
   const raw = new Uint8Array(await new Response(stream).arrayBuffer());
-  return { channels, data: unfilter(raw, height, width * channels, channels) };
+  return { channels, data: await unfilter(raw, height, width * channels, channels) };
+}
+
+let busySince = performance.now();
+
+/** Let the page answer if work has gone on for long. */
+async function breathe() {
+  if (performance.now() - busySince < 25) return;
+  await new Promise((done) => setTimeout(done));
+  busySince = performance.now();
+}
+
+async function unpack(base64) {
+  const part = 1 << 18; // a multiple of 4, so that each part can be unpacked alone
+  const padding = base64.endsWith("==") ? 2 : base64.endsWith("=") ? 1 : 0;
+  const bytes = new Uint8Array((base64.length / 4) * 3 - padding);
+  for (let from = 0, at = 0; from < base64.length; from += part) {
+    const text = atob(base64.slice(from, from + part));
+    for (let i = 0; i < text.length; i++) bytes[at++] = text.charCodeAt(i);
+    await breathe();
+  }
+  return bytes;
 }
 
 /** Undo the filter of every row of a PNG; `stride` is the number of channels. */
-function unfilter(raw, height, length, stride) {
+async function unfilter(raw, height, length, stride) {
   const out = new Uint8Array(height * length);
   for (let y = 0; y < height; y++) {
+    if (y % 16 === 0) await breathe();
     const filter = raw[y * (length + 1)], from = y * (length + 1) + 1, to = y * length;
+    if (filter === 0) {
+      out.set(raw.subarray(from, from + length), to);
+      continue;
+    }
     for (let x = 0; x < length; x++) {
       const left = x < stride ? 0 : out[to + x - stride];
       const up = y === 0 ? 0 : out[to + x - length];
@@ -59,18 +83,21 @@ function rgb(hex) {
   return [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 }
 
-/** Colours of the levels of a map as a flat table of red, green, blue. */
-function colourTable(ramp, levels) {
-  const stops = ramp.map(rgb), table = new Uint8ClampedArray(3 * 256);
-  for (let level = 0; level < 256; level++) {
+/** 256 colours, each a function of its number, as pixels of a canvas: four bytes in one number. */
+function colourTable(colour) {
+  const table = new Uint32Array(256), bytes = new Uint8ClampedArray(table.buffer);
+  for (let level = 0; level < 256; level++) bytes.set([...colour(level), 255], 4 * level);
+  return table;
+}
+
+/** Colours of the levels of a map, from its lowest to its highest. */
+function rampTable(ramp, levels) {
+  const stops = ramp.map(rgb);
+  return colourTable((level) => {
     const place = Math.min(level / levels, 1) * (stops.length - 1);
     const first = Math.min(Math.floor(place), stops.length - 2);
-    for (let c = 0; c < 3; c++) {
-      const [a, b] = [stops[first][c], stops[first + 1][c]];
-      table[3 * level + c] = a + (place - first) * (b - a);
-    }
-  }
-  return table;
+    return stops[first].map((a, c) => a + (place - first) * (stops[first + 1][c] - a));
+  });
 }
 
 function make(name, attributes = {}, ...children) {
@@ -101,10 +128,13 @@ class Viewer {
     Object.assign(this, { root, data, step: 0, plane: 0, compare: "", wipe: 0.5, cursor: null });
     this.view = { zoom: 1, x: data.width / 2, y: data.height / 2 };
     this.decoded = { state: [], target: [] };
-    this.tables = { action: new Uint8ClampedArray(3 * 256) };
-    data.actions.forEach((action, i) => this.tables.action.set(rgb(action.color), 3 * i));
+    const palette = data.actions.map((action) => rgb(action.color));
+    this.tables = {
+      image: colourTable((level) => [level, level, level]),
+      action: colourTable((level) => palette[level] ?? [0, 0, 0]),
+    };
     for (const [name, ramp] of Object.entries(data.ramps)) {
-      this.tables[name] = colourTable(ramp, data.scales[name][0].levels);
+      this.tables[name] = rampTable(ramp, data.scales[name][0].levels);
     }
     document.title = data.title;
     this.buildHeader();
@@ -134,7 +164,7 @@ class Viewer {
     });
     this.planeInput = make("select", { id: "plane" });
     data.planes.forEach((name, i) => this.planeInput.append(make("option", { value: i }, name)));
-    const zoom = [["+", "zoom in", 1.5], ["−", "zoom out", 1 / 1.5], ["1:1", "whole image", 0]];
+    const zoom = [["+", "zoom in", 1.5], ["−", "zoom out", 1 / 1.5], ["fit", "whole image", 0]];
     const buttons = zoom.map(([text, label, factor]) => {
       const button = make("button", { type: "button", "aria-label": label, title: label }, text);
       button.addEventListener("click", () => this.zoomBy(factor));
@@ -270,7 +300,6 @@ class Viewer {
       }
       data.states[t] = null;
       this.show();
-      await new Promise((done) => setTimeout(done));
     }
     if (data.target) decoded.target[0] = await decodePng(data.target);
     this.show();
@@ -349,20 +378,19 @@ class Viewer {
   }
 
   /** Put a decoded image or map into a canvas of its own size, unless it is there already. */
-  fill(panel, slot, key, image, table) {
+  fill(panel, slot, key, { data, channels }) {
     if (panel.drawn[slot] === key) return;
     const { width, height } = this.data, buffer = panel.buffers[slot];
     if (buffer.width !== width || buffer.height !== height) Object.assign(buffer, { width, height });
-    const pixels = new ImageData(width, height), out = pixels.data, { data, channels } = image;
-    for (let i = 0, o = 0; o < out.length; i += channels, o += 4) {
-      if (table) {
-        const at = 3 * data[i];
-        out[o] = table[at]; out[o + 1] = table[at + 1]; out[o + 2] = table[at + 2];
-      } else {
-        out[o] = data[i]; out[o + 1] = data[i + (channels > 1)];
-        out[o + 2] = data[i + 2 * (channels > 1)];
+    const pixels = new ImageData(width, height), table = this.tables[panel.kind];
+    if (channels === 1) {
+      const out = new Uint32Array(pixels.data.buffer);
+      for (let i = 0; i < out.length; i++) out[i] = table[data[i]];
+    } else {
+      const out = pixels.data.fill(255);
+      for (let i = 0, o = 0; o < out.length; i += 3, o += 4) {
+        out[o] = data[i]; out[o + 1] = data[i + 1]; out[o + 2] = data[i + 2];
       }
-      out[o + 3] = 255;
     }
     buffer.getContext("2d").putImageData(pixels, 0, 0);
     panel.drawn[slot] = key;
@@ -387,7 +415,7 @@ class Viewer {
         : step < data.steps ? `${panel.title}, step ${step + 1}` : `${panel.title}: no more steps`;
       panel.canvas.setAttribute("aria-label", panel.caption.textContent);
       panel.scale.replaceChildren(...this.scaleOf(kind));
-      if (image) this.fill(panel, 0, `${step} ${plane}`, image, this.tables[kind]);
+      if (image) this.fill(panel, 0, `${step} ${plane}`, image);
       if (other) this.fill(panel, 1, other[0], other[1]);
       this.paintPanel(panel, Boolean(image), Boolean(other));
     }
