@@ -42,8 +42,8 @@ NETWORK_SIDE = {
 """What learns: knows no environment."""
 
 COMMAND_LINE = {
-    *("cli", "cli_data", "cli_options", "cli_pretrain", "cli_run"),
-    *("cli_edit", "cli_explain", "cli_studies", "cli_rl_restore", "cli_rl_restore_train", "__main__"),
+    *("cli", "cli_data", "cli_explain", "cli_options", "cli_pretrain", "cli_run"),
+    *("cli_edit", "cli_studies", "cli_rl_restore", "cli_rl_restore_train", "__main__"),
 }
 LOOP = {
     *("train", "episode", "evaluate", "tiling", "results", "report", "apply", "experiment"),
