@@ -111,7 +111,7 @@ def test_pointing_shows_the_arrays(browser: Any, tmp_path: Path, kind: str) -> N
                 scale = scales(found)[name][t]
                 level = quantise(maps[at], **scale)
                 shown = float(cell.replace("−", "-"))
-                assert shown == pytest.approx(restore(level, **scale), rel=5.1e-3, abs=1e-9)
+                assert shown == pytest.approx(restore(level, **scale), rel=5.1e-3, abs=5.1e-5)
     reader.close()
 
 

@@ -104,7 +104,8 @@ def explain_command(
         progress=bar,
     )
     corruption = f"{env.task.column}, seed {seed}" if degrade else ""
-    facts = {"weights": weights.name, "corruption": corruption, "forbidden": ", ".join(forbid)}
+    network = "/".join(weights.parts[-2:]) if weights.is_dir() else weights.name
+    facts = {"weights": network, "corruption": corruption, "forbidden": ", ".join(forbid)}
     _write(found, kind, output, {key: value for key, value in facts.items() if value})
     click.echo(f"{output}: {_summary(found)}, {output.stat().st_size / 1e6:.2f} MB")
 

@@ -114,8 +114,9 @@ function draw(name, attributes, ...children) {
   return element;
 }
 
+/** Three digits, and not more than four decimals. */
 function figureText(number) {
-  return Number(number.toPrecision(3)).toString().replace("-", "−");
+  return `${Number(Number(number.toPrecision(3)).toFixed(4))}`.replace("-", "−");
 }
 
 const PANELS = [
