@@ -10,6 +10,8 @@ import base64
 import json
 import math
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,7 +128,7 @@ def page_data(explanation: Explanation, facts: Mapping[str, str]) -> dict[str, A
         "actions": [
             {"name": action.name, "label": action.label, "color": color} for action, color in looks
         ],
-        "states": [png(_picture(state)) for state in explanation.states],
+        "states": _compress([_picture(state) for state in explanation.states]),
         "target": None if target is None else png(_picture(target)),
         "target_name": "mask" if task.observes_target else "target",
         "maps": _maps(explanation, scale),
@@ -148,10 +150,14 @@ def _maps(explanation: Explanation, scale: Mapping[str, Any]) -> dict[str, list[
     for name, arguments in scale.items():
         pairs = zip(numbers[name], arguments, strict=True)
         maps[name] = [quantise(step, **of_step) for step, of_step in pairs]
-    return {
-        name: [[png(plane, noisy=True) for plane in step] for step in found]
-        for name, found in maps.items()
-    }
+    packed = iter(_compress([p for found in maps.values() for s in found for p in s], noisy=True))
+    return {name: [[next(packed) for _ in step] for step in found] for name, found in maps.items()}
+
+
+def _compress(images: list[Image8], *, noisy: bool = False) -> list[str]:
+    """Compress images at the same time; the encoder leaves Python to others meanwhile."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(partial(png, noisy=noisy), images))
 
 
 def _metrics(explanation: Explanation) -> list[dict[str, Any]]:
