@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
+from typing import NamedTuple, TypeVar
+
 import chainer
+import numpy as np
 from chainerrl.agent import Agent, AttributeSavingMixin
 
 from .backend import Array, to_numpy
+from .distributions import PixelwiseCategorical
 from .losses import LossTerms, actor_critic_loss, discounted_returns
 from .models.fcn import PixelFCN
 from .rng import Uniforms
 from .settings import LossConfig
+
+P = TypeVar("P", bound="PixelwisePolicy")
+
+
+class Decision(NamedTuple):
+    """What the pixels do, and, if that is asked for, why.
+
+    ``action_maps`` is int32 (B, H, W), ``probabilities`` of all actions float16 (B, A, H, W), with
+    three digits in half of the memory, and ``value_maps`` float32 (B, 1, H, W).
+    """
+
+    action_maps: Array
+    probabilities: Array = None
+    value_maps: Array = None
 
 
 class PixelwisePolicy:
@@ -22,7 +42,14 @@ class PixelwisePolicy:
         Source of sampled actions; replace it to start a new stream.
     act_deterministically : bool
         Whether :meth:`act` takes the most probable action (published) or samples.
+
+    Attributes
+    ----------
+    forbidden : tuple of int
+        Actions that are never chosen; see :meth:`without`.
     """
+
+    forbidden: tuple[int, ...] = ()
 
     def __init__(
         self, model: PixelFCN, rng: Uniforms, *, act_deterministically: bool = True
@@ -37,9 +64,28 @@ class PixelwisePolicy:
         The value branch is not computed and no graph is kept.
         """
         with chainer.no_backprop_mode(), chainer.using_config("train", False):
-            policy = self.model.pi(obs)
-            chosen = policy.most_probable if self.act_deterministically else policy.sample(self.rng)
+            return self._choose(self._allowed(self.model.pi(obs)))
+
+    def explain(self, obs: Array) -> Decision:
+        """Choose the actions of :meth:`act` and tell all probabilities and the values as well."""
+        with chainer.no_backprop_mode(), chainer.using_config("train", False):
+            policy, values = self.model.pi_and_v(obs)
+            policy = self._allowed(policy)
+            probabilities = policy.all_prob.array.astype(np.float16)
+            return Decision(self._choose(policy), probabilities, values.array)
+
+    def _allowed(self, policy: PixelwiseCategorical) -> PixelwiseCategorical:
+        return policy.without(self.forbidden) if self.forbidden else policy
+
+    def _choose(self, policy: PixelwiseCategorical) -> Array:
+        chosen = policy.most_probable if self.act_deterministically else policy.sample(self.rng)
         return chosen.array
+
+    def without(self: P, actions: Sequence[int]) -> P:
+        """Return this policy, on the same network, with actions it never chooses."""
+        restricted = copy(self)
+        restricted.forbidden = tuple(actions)
+        return restricted
 
     def crop(self, rows: slice, columns: slice) -> None:
         """Go on with a part of the images; the hidden map of the others is forgotten."""

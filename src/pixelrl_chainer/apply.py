@@ -12,10 +12,10 @@ from .backend import CPU, Array, Device, to_numpy
 from .env import PixelEnv, Rollout
 from .errors import DataError
 from .evaluate import rollout
-from .files import replace_atomically
 from .images import SUFFIXES, list_images, read_image, to_8bit, to_float, write_image
 from .progress import Progress, no_progress
 from .settings import TILE
+from .steering import write_maps
 from .task import Task
 from .viz.figures import steps
 
@@ -153,17 +153,14 @@ def _picture(planes: Array) -> Array:
 def _write_steps(result: Rollout, env: PixelEnv, source: Path, target: Path) -> None:
     """Save the recorded states and action maps as arrays and as a picture."""
     states = np.stack([env.task.planes(to_numpy(state)) for state in result.states])
-    maps = np.stack([to_numpy(chosen) for chosen in result.action_maps]).astype(np.uint8)
+    maps = [to_numpy(chosen) for chosen in result.action_maps]
     images = [_picture(state) for state in states]
     arrays, picture = step_files(target)
     try:
-        with replace_atomically(arrays) as temporary:
-            np.savez_compressed(
-                temporary, states=states, action_maps=maps, actions=np.array(env.actions.names)
-            )
+        write_maps(arrays, maps, env.actions, {"states": states})
         steps(
             images,
-            list(maps[:, len(maps[0]) // 2]),
+            [chosen[len(chosen) // 2] for chosen in maps],
             env.actions,
             picture,
             title=source.name + (", actions of the green channel" if len(maps[0]) == 3 else ""),

@@ -54,6 +54,7 @@ def add_commands() -> None:
     from . import (  # noqa: F401
         cli_data,
         cli_edit,
+        cli_explain,
         cli_pretrain,
         cli_rl_restore,
         cli_rl_restore_train,

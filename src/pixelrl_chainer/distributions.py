@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import chainer
 import numpy as np
 from chainer import functions as F
@@ -62,6 +64,16 @@ class PixelwiseCategorical(SoftmaxDistribution):
     def prob(self, x: Array) -> chainer.Variable:
         """Probability (B, H, W) of the action maps ``x``, int32 (B, H, W)."""
         return F.exp(self.log_prob(x))
+
+    def without(self, actions: Sequence[int]) -> PixelwiseCategorical:
+        """Return the policy, cut off from the graph, if these actions cannot be chosen.
+
+        They get probability 0, the others keep their ratios.
+        """
+        logits = self.logits.array.copy()
+        # Minus infinity would make the entropy, a sum of p log p, NaN.
+        logits[:, list(actions)] = np.finfo(logits.dtype).min
+        return PixelwiseCategorical(chainer.Variable(logits))
 
     def copy(self) -> PixelwiseCategorical:
         """Return a copy cut off from the computational graph."""

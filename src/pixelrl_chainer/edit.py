@@ -95,6 +95,16 @@ def check_output(output: Path, inputs: Sequence[Path], *, force: bool) -> None:
             f"{output}: expected a file with the ending of an image, such as .png; found "
             f"{output.suffix or 'none'}"
         )
+    refuse_to_replace(output, inputs, force=force)
+
+
+def refuse_to_replace(output: Path, inputs: Sequence[Path], *, force: bool) -> None:
+    """Refuse a result that would replace an input, or an existing file unless ``force``.
+
+    Raises
+    ------
+    DataError
+    """
     if output.resolve() in {path.resolve() for path in inputs}:
         raise DataError(f"{output} is an input: give another --output, inputs are kept")
     if output.exists() and not force:

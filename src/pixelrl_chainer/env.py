@@ -37,11 +37,17 @@ class Rollout:
         Image before each step and after the last; empty unless recorded.
     action_maps : list of arrays, int32 (B, H, W)
         Actions of each step; empty unless recorded.
+    probabilities : list of arrays, float16 (B, A, H, W)
+        Of all actions in each step; empty unless explained.
+    value_maps : list of arrays, float32 (B, 1, H, W)
+        Expected return before each step; empty unless explained.
     """
 
     output: Array
     states: list[Array] = field(default_factory=list)
     action_maps: list[Array] = field(default_factory=list)
+    probabilities: list[Array] = field(default_factory=list)
+    value_maps: list[Array] = field(default_factory=list)
 
 
 class PixelEnv:
@@ -53,8 +59,8 @@ class PixelEnv:
 
     Notes
     -----
-    ``images`` is the current batch, float32 (B, C, H, W), never clipped. Arrays stay on the device
-    of those that :meth:`reset` receives.
+    ``images`` is the current batch, float32 (B, C, H, W), never clipped, and ``steps_done`` counts
+    the steps of the episode so far. Arrays stay on the device of those that :meth:`reset` receives.
     """
 
     def __init__(self, task: Task) -> None:
@@ -65,7 +71,7 @@ class PixelEnv:
         self._target: Array | None = None
         self._cost: Array | None = None
         self._smooth: Callable[[Array], Array] | None = None
-        self._step = 0
+        self.steps_done = 0
 
     def reset(self, images: Array, target: Array | None = None, *, testing: bool = False) -> Array:
         """Start an episode on ``images`` and return the first observations.
@@ -91,7 +97,7 @@ class PixelEnv:
                 f"images and target must have one number and size, found {images.shape} "
                 f"and {target.shape}"
             )
-        self.images, self._target, self._step = images, target, 0
+        self.images, self._target, self.steps_done = images, target, 0
         rewarded = target is not None and not testing
         self._cost = self._current_cost() if rewarded else None
         smooth = self.task.smooth if testing else None
@@ -111,18 +117,20 @@ class PixelEnv:
         RuntimeError
             If no episode is running.
         """
-        if self.images is None or self._step >= self.steps:
-            raise RuntimeError(f"no episode is running after step {self._step}: call reset first")
+        if self.images is None or self.steps_done >= self.steps:
+            raise RuntimeError(
+                f"no episode is running after step {self.steps_done}: call reset first"
+            )
         self.images = self.actions.apply(self.images, action_maps)
         if self._smooth is not None:
             self.images = self._smooth(self.images)
-        self._step += 1
+        self.steps_done += 1
         rewards = None
         if self._cost is not None:
             before, self._cost = self._cost, self._current_cost()
             rewards = before - self._cost
         observations = self.task.observe(self.images, self._target)
-        return Step(observations, rewards, self._step == self.steps)
+        return Step(observations, rewards, self.steps_done == self.steps)
 
     def _current_cost(self) -> Array:
         return self.task.cost(self._target, self.images, self.task.reward_scale)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from .agent import PixelwisePolicy
+from .agent import Decision, PixelwisePolicy
 from .backend import CPU, Array, Device, to_numpy, xp_of
 from .baselines import Restorer
 from .degradations import Rng
 from .env import PixelEnv, Rollout
+from .errors import ConfigError
 from .imagesets import ImageSet
 from .progress import Progress, no_progress
 from .rng import stream
 from .settings import TILE, EvalConfig
+from .steering import Overrides, check_overrides, restricted, steered
 from .task import Task
 from .tiling import tiled_rollout
 
@@ -53,11 +56,19 @@ class RandomAgents:
     def __init__(self, n_actions: int, rng: np.random.Generator) -> None:
         self.n_actions = n_actions
         self.rng = rng
+        self.allowed = np.arange(n_actions, dtype=np.int32)
 
     def act(self, obs: Array) -> Array:
         """Draw action maps, int32 (B, H, W), for observations (B, C, H, W)."""
         shape = (obs.shape[0], *obs.shape[2:])
-        return xp_of(obs).asarray(self.rng.integers(self.n_actions, size=shape, dtype=np.int32))
+        drawn = self.rng.integers(len(self.allowed), size=shape, dtype=np.int32)
+        return xp_of(obs).asarray(self.allowed[drawn])
+
+    def without(self, actions: Sequence[int]) -> RandomAgents:
+        """Return agents that draw from the same generator, but never these actions."""
+        others = copy(self)
+        others.allowed = np.setdiff1d(self.allowed, actions).astype(np.int32)
+        return others
 
     def stop_episode(self) -> None:
         """Nothing to forget."""
@@ -70,6 +81,9 @@ def rollout(
     target: Array | None = None,
     *,
     record: bool = False,
+    explain: bool = False,
+    overrides: Overrides | None = None,
+    forbidden_actions: Sequence[int] = (),
     tile: int = TILE,
     progress: Progress = no_progress,
 ) -> Rollout:
@@ -86,6 +100,13 @@ def rollout(
         Only used by a task that observes it, or a method that is told it; they must have it.
     record : bool
         Keep the state and the action map of every step.
+    explain : bool
+        Keep the probabilities and the value map of every step, too; of a network only.
+    overrides : mapping or None
+        Step, from 0 -> integers (B, H, W): the action of each pixel, or ``steering.FREE`` where
+        the agents decide. They act in every step, so that their hidden map goes on.
+    forbidden_actions : sequence of int
+        Actions that the agents cannot choose: their probability is 0.
     tile : int
         A network works tile by tile on more than ``tile`` x ``tile`` pixels, with the same result
         (see :mod:`pixelrl_chainer.tiling`); 0: never.
@@ -95,33 +116,73 @@ def rollout(
     Raises
     ------
     ConfigError
-        If ``tile`` is too small for the length of the episode.
+        If ``tile`` is too small for the length of the episode, or the agents cannot be explained
+        or steered so.
     """
-    pixels = images.size // images.shape[1]
-    task = env.task
-    placed = task.observes_target or task.action_set.scope == "image"
-    whole = task.smooth is not None or placed or pixels <= tile * tile or not tile
-    if isinstance(actor, PixelwisePolicy) and not whole:
-        return tiled_rollout(actor, env, images, tile, record=record, progress=progress)
+    given, record = overrides or {}, record or explain
+    check_overrides(given, env, images)
+    actor = restricted(actor, forbidden_actions, env.actions)
+    if isinstance(actor, PixelwisePolicy) and _needs_tiles(env.task, images, tile):
+        return tiled_rollout(
+            *(actor, env, images, tile),
+            record=record,
+            explain=explain,
+            overrides=given,
+            progress=progress,
+        )
     result = Rollout(images, [images] if record else [])
-    if actor is None:
-        return result
-    if isinstance(actor, Restorer):
-        return Rollout(actor.restore(images, target))
-    seen = target if task.observes_target else None
-    observations, done = env.reset(images, seen, testing=True), False
+    if actor is None or isinstance(actor, Restorer):
+        if given or explain:
+            raise ConfigError("only agents can be steered and explained, found none")
+        return result if actor is None else Rollout(actor.restore(images, target))
+    _act(actor, env, result, target if env.task.observes_target else None, given, record, explain)
+    return result
+
+
+def _act(
+    actor: Actor,
+    env: PixelEnv,
+    result: Rollout,
+    seen: Array | None,
+    overrides: Overrides,
+    record: bool,
+    explain: bool,
+) -> None:
+    """Let agents work on ``result.output``, whole images, and note in ``result`` what happens."""
+    observations, done = env.reset(result.output, seen, testing=True), False
     actor.stop_episode()
     try:
         while not done:
-            actions = actor.act(observations)
+            decision = _decide(actor, observations, explain)
+            actions = steered(decision.action_maps, overrides.get(env.steps_done))
             observations, _, done = env.step(actions)
             if record:
                 result.states.append(env.images)
                 result.action_maps.append(actions)
+            if explain:
+                result.probabilities.append(decision.probabilities)
+                result.value_maps.append(decision.value_maps)
     finally:
         actor.stop_episode()
     result.output = env.images
-    return result
+
+
+def _needs_tiles(task: Task, images: Array, tile: int) -> bool:
+    """Whether a network has to work tile by tile, and the task allows it."""
+    placed = task.observes_target or task.action_set.scope == "image"
+    large = images.size // images.shape[1] > tile * tile
+    return bool(tile) and large and task.smooth is None and not placed
+
+
+def _decide(actor: Actor, observations: Array, explain: bool) -> Decision:
+    """Let the agents act; with ``explain`` they must be a network."""
+    if not explain:
+        return Decision(actor.act(observations))
+    if not isinstance(actor, PixelwisePolicy):
+        raise ConfigError(
+            f"only a network can be explained, found {type(actor).__name__}: give its weights"
+        )
+    return actor.explain(observations)
 
 
 def augmented_rollout(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,10 @@ class ImageLearner:
     def stop_episode(self) -> None:
         """Forget the hidden map."""
         self._trained().stop_episode()
+
+    def without(self, actions: Sequence[int]) -> PixelwiseA2C:
+        """Return what was learned, without these actions."""
+        return self._trained().without(actions)
 
     def _trained(self) -> PixelwiseA2C:
         if self._agent is None:

@@ -27,7 +27,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from .agent import PixelwisePolicy
+from .agent import Decision, PixelwisePolicy
 from .backend import Array, xp_of
 from .env import PixelEnv, Rollout
 from .errors import ConfigError
@@ -35,6 +35,7 @@ from .kernels.borders import RADIUS
 from .kernels.threads import return_freed_memory
 from .kernels.winograd import TILE
 from .progress import Progress, no_progress
+from .steering import Overrides, steered
 
 Window = tuple[slice, slice]
 """Rows and columns."""
@@ -185,6 +186,8 @@ def tiled_rollout(
     limit: int,
     *,
     record: bool = False,
+    explain: bool = False,
+    overrides: Overrides | None = None,
     progress: Progress = no_progress,
 ) -> Rollout:
     """Let ``policy`` work on ``images`` for an episode, one tile after the other.
@@ -199,6 +202,10 @@ def tiled_rollout(
         Largest side of a tile, margins included.
     record : bool
         Keep the state and the action map of every step: whole maps, T (C + 1) + C numbers a pixel.
+    explain : bool
+        Keep probabilities and values as well: T (A + 1) numbers a pixel.
+    overrides : mapping or None
+        See :func:`~pixelrl_chainer.evaluate.rollout`.
     progress : Progress
         Shows how many steps of tiles are done.
 
@@ -213,33 +220,47 @@ def tiled_rollout(
     ConfigError
         If ``limit`` is too small.
     """
-    xp, (batch, _, height, width) = xp_of(images), images.shape
+    height, width = images.shape[2:]
     tiles = plan(height, width, limit, env.steps, policy.model.dilations)
-    result = Rollout(xp.empty_like(images))
-    if record:
-        between = [xp.empty_like(images) for _ in range(env.steps - 1)]
-        result.states = [images, *between, result.output]
-        result.action_maps = [xp.empty((batch, height, width), np.int32) for _ in range(env.steps)]
+    result = _empty(env, images, record or explain, explain)
+    kept = result.states[1:], result.action_maps, result.probabilities, result.value_maps
     rng = cast(np.random.Generator, policy.rng)  # uploaded numbers are for training only
     start = rng.bit_generator.state
     try:
-        with progress(batch * len(tiles) * env.steps, "tiles") as advance:
-            for number, tile in product(range(batch), tiles):
+        with progress(len(images) * len(tiles) * env.steps, "tiles") as advance:
+            for number, tile in product(range(len(images)), tiles):
                 return_freed_memory()
                 rng.bit_generator.state = start
                 image, (rows, columns) = slice(number, number + 1), tile.core
                 part = partial(_Part, rng, images.shape, image)
-                for step, (actions, state) in enumerate(
-                    _roll(policy, env, images[image], tile, part)
+                given = {step: chosen[image] for step, chosen in (overrides or {}).items()}
+                for step, found in enumerate(
+                    _roll(policy, env, images[image], tile, part, given, explain)
                 ):
-                    if record:
-                        result.action_maps[step][image, rows, columns] = actions
-                        result.states[step + 1][image, :, rows, columns] = state
+                    for maps, array in zip(kept, found, strict=True):
+                        if maps:
+                            maps[step][image, ..., rows, columns] = array
                     advance()
-                result.output[image, :, rows, columns] = state
+                result.output[image, :, rows, columns] = found[0]
     finally:
         policy.rng = rng
         policy.stop_episode()
+    return result
+
+
+def _empty(env: PixelEnv, images: Array, record: bool, explain: bool) -> Rollout:
+    """Make the arrays that tiles fill."""
+    xp, (batch, _, height, width) = xp_of(images), images.shape
+    steps = range(env.steps)
+    result = Rollout(xp.empty_like(images))
+    if record:
+        between = [xp.empty_like(images) for _ in steps[1:]]
+        result.states = [images, *between, result.output]
+        result.action_maps = [xp.empty((batch, height, width), np.int32) for _ in steps]
+    if explain:
+        shape = (batch, len(env.actions), height, width)
+        result.probabilities = [xp.empty(shape, np.float16) for _ in steps]
+        result.value_maps = [xp.empty((batch, 1, height, width), np.float32) for _ in steps]
     return result
 
 
@@ -249,19 +270,27 @@ def _roll(
     image: Array,
     tile: Tile,
     part: Callable[[Window], np.random.Generator],
-) -> Iterator[tuple[Array, Array]]:
-    """Let ``policy`` work on one tile; yield each step's action map and state within the core."""
+    overrides: Overrides,
+    explain: bool,
+) -> Iterator[tuple[Array, ...]]:
+    """Let ``policy`` work on one tile; yield, within the core, what each step leads to.
+
+    That is the new state and the fields of :class:`Decision`.
+    """
     rows, columns = tile.windows[0]
     observation = env.reset(image[:, :, rows, columns], testing=True)
     policy.stop_episode()
-    for held, next_held in pairwise(tile.windows):
+    for step, (held, next_held) in enumerate(pairwise(tile.windows)):
         policy.rng = part(held)
-        actions = policy.act(observation)
+        decision = policy.explain(observation) if explain else Decision(policy.act(observation))
+        override = overrides[step][(..., *held)] if step in overrides else None
+        actions = steered(decision.action_maps, override)
         env.step(actions)
-        state = env.images
-        assert state is not None
         rows, columns = within(tile.core, held)
-        yield actions[:, rows, columns], state[:, :, rows, columns]
+        yield tuple(
+            array if array is None else array[..., rows, columns]
+            for array in (env.images, actions, *decision[1:])
+        )
         kept = within(next_held, held)
         observation = env.crop(*kept)
         policy.crop(*kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -19,6 +19,9 @@ from ..images import to_8bit
 from ..metrics import Metric, pearson
 from ..saliency import ESTIMATORS, saliency_map
 from .palette import colors
+
+if TYPE_CHECKING:
+    from ..explanation import Explanation
 
 DPI = 110
 LARGEST_RATIO = 4.0
@@ -143,6 +146,21 @@ def steps(
         below[t].set_title(f"actions of step {t + 1}", fontsize="small")
     _legend(below[-1], action_maps, actions)
     save(figure, path)
+
+
+def contact_sheet(explanation: Explanation, path: Path) -> None:
+    """Draw all states and action maps of an episode, with the first metric where it is known."""
+    task, channels = explanation.task, explanation.action_maps.shape[1]
+    metric = task.metrics[0]
+    scores = explanation.scores.get(metric.key, [])
+    steps(
+        [s[0] if len(s) == 1 else s.transpose(1, 2, 0) for s in explanation.states],
+        [chosen[channels // 2] for chosen in explanation.action_maps],
+        task.action_set,
+        path,
+        title=explanation.name + (", actions of the green channel" if channels == 3 else ""),
+        notes=[f"{metric.label}: {score:.{metric.digits}f}" for score in scores],
+    )
 
 
 def _legend(axis: Any, action_maps: Sequence[Array], actions: ActionSet) -> None:
