@@ -1,0 +1,31 @@
+"""What an edit changed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..explanation import Explanation
+
+
+class Change(NamedTuple):
+    """How two results differ.
+
+    ``pixels`` is the number of pixels with another value in any channel, ``box`` the smallest
+    rectangle around them: left, top, right, bottom, all inside; None if there are none. ``scores``
+    has metrics by key before and after.
+    """
+
+    pixels: int
+    box: tuple[int, int, int, int] | None
+    scores: dict[str, tuple[float, float]]
+
+
+def compare(before: Explanation, after: Explanation) -> Change:
+    """Compare the last states of two runs."""
+    differs = (before.states[-1] != after.states[-1]).any(axis=0)
+    rows, columns = (np.flatnonzero(differs.any(axis=axis)) for axis in (1, 0))
+    box = (int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])) if len(rows) else None
+    scores = {key: (before.scores[key][-1], after.scores[key][-1]) for key in after.scores}
+    return Change(int(differs.sum()), box, scores)
