@@ -16,6 +16,7 @@ from ..settings import Config
 from ..shipped import find, newest_run
 from ..steering import FREE
 from ..task import Task
+from ..tasks import make_task
 from ..weights import infer_config, network_file, read_npz
 
 MAX_STEPS = 50
@@ -62,7 +63,9 @@ class Settings:
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed {self.seed}: expected 0 to {2**32 - 1}")
         given = {"task.name": self.task, "task.level": self.level, "task.steps": self.steps}
-        return build(changes={key: value for key, value in given.items() if value is not None})
+        config = build(changes={key: value for key, value in given.items() if value is not None})
+        make_task(config)  # refuses what is unknown or out of range
+        return config
 
 
 def networks(config: Config, given: Sequence[Path] = ()) -> dict[str, Path]:

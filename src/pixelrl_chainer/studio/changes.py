@@ -7,17 +7,19 @@ from typing import NamedTuple
 import numpy as np
 
 from ..explanation import Explanation
+from ..images import to_8bit
 
 
 class Change(NamedTuple):
     """How two results differ.
 
-    ``pixels`` is the number of pixels with another value in any channel, ``box`` the smallest
-    rectangle around them: left, top, right, bottom, all inside; None if there are none. ``scores``
-    has metrics by key before and after.
+    ``pixels`` is the number of pixels with another value in any channel, ``visible`` of those that
+    still differ in 8 bits, ``box`` the smallest rectangle around all: left, top, right, bottom, all
+    inside; None if there are none. ``scores`` has metrics by key before and after.
     """
 
     pixels: int
+    visible: int
     box: tuple[int, int, int, int] | None
     scores: dict[str, tuple[float, float]]
 
@@ -27,5 +29,6 @@ def compare(before: Explanation, after: Explanation) -> Change:
     differs = (before.states[-1] != after.states[-1]).any(axis=0)
     rows, columns = (np.flatnonzero(differs.any(axis=axis)) for axis in (1, 0))
     box = (int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])) if len(rows) else None
+    visible = (to_8bit(before.states[-1]) != to_8bit(after.states[-1])).any(axis=0)
     scores = {key: (before.scores[key][-1], after.scores[key][-1]) for key in after.scores}
-    return Change(int(differs.sum()), box, scores)
+    return Change(int(differs.sum()), int(visible.sum()), box, scores)

@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -77,7 +76,7 @@ def _work(session: Session, settings: Settings, tell: Tell) -> None:
 
 def _run(session: Session, settings: Settings, tell: Tell) -> dict[str, Any]:
     begin = time.perf_counter()
-    reporter = Reporter(session, settings, tell)
+    reporter = Reporter(tell)
     found = session.run(settings, reporter.step, reporter.tiles)
     change = session.change
     return {
@@ -89,16 +88,17 @@ def _run(session: Session, settings: Settings, tell: Tell) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
 class Reporter:
-    """Turns steps and tiles into events."""
+    """Turns steps and tiles into events, which it tells."""
 
-    session: Session
-    settings: Settings
-    tell: Tell
+    def __init__(self, tell: Tell) -> None:
+        self.tell = tell
+        self.tiled = False
 
     def step(self, step: int, images: Array, action_maps: Array) -> None:
         """Tell that a step is done; see :data:`.session.Watch`."""
+        if self.tiled:
+            return  # what is done there is a part of the image
         planes = images[:, 0] if images.shape[1] == 1 else images[0]
         self.tell(
             {
@@ -113,6 +113,7 @@ class Reporter:
     def tiles(self, total: int, description: str, initial: int = 0) -> Iterator[Callable[..., Any]]:
         """Tell how many steps of tiles are done; a :class:`.progress.Progress`."""
         begin, done = time.perf_counter(), initial
+        self.tiled = True
 
         def advance(count: int = 1) -> None:
             nonlocal done

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,21 @@ class WatchedEnv(PixelEnv):
         return outcome
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where a run begins: first state and target of an image, and what is painted over the steps.
+
+    ``images`` is float32 (B, C, H, W), ``target`` float32 (B, C', H, W) or None, and ``key`` tells
+    what they were made from.
+    """
+
+    key: tuple[Any, ...]
+    name: str
+    images: Maps
+    target: Maps | None
+    painting: Painting
+
+
 class Session:
     """What one person has open; nothing of it is on disk.
 
@@ -63,8 +79,6 @@ class Session:
     ----------
     found : Explanation or None
         The last run.
-    painting : Painting or None
-        What is painted; None before the first run.
     change : Change or None
         What the last run changed in comparison with the one before, on the same first state.
     """
@@ -75,19 +89,21 @@ class Session:
         self.image: Upload | None = None
         self.target: Upload | None = None
         self.found: Explanation | None = None
-        self.painting: Painting | None = None
-        self.stopped = threading.Event()
-        self._start: tuple[Maps, Maps | None] | None = None
-        self._key: Any = None
-        self.busy = False
-        self.facts: dict[str, str] = {}
-        self._applied: dict[int, Maps] = {}
         self.change: Change | None = None
+        self.facts: dict[str, str] = {}
+        self.busy = False
+        self.stopped = threading.Event()
+        self._start: Start | None = None
+        self._applied: dict[int, Maps] = {}
+
+    @property
+    def painting(self) -> Painting | None:
+        """What is painted on the last run; None if there was none."""
+        return self._start.painting if self._start else None
 
     def open(self, image: Upload, target: Upload | None = None) -> None:
         """Work on another image; its target may follow as a second call's."""
-        self.image, self.target, self.found, self.painting = image, target, None, None
-        self._key = None
+        self.image, self.target, self.found, self._start = image, target, None, None
 
     def run(self, settings: Settings, watch: Watch, progress: Progress) -> Explanation:
         """Let the agents work on the image, with what is painted, and keep what happened.
@@ -106,26 +122,26 @@ class Session:
         env = WatchedEnv(make_env(config).task, lambda *step: self._pass_on(watch, *step))
         forbidden = numbers_of(settings.forbidden, env.actions)
         chosen = self._network(settings, config)
-        images, target = self._first_state(settings, env)
-        policy = load_policy(config, chosen, env, self.device)
-        painted = {step: maps.copy() for step, maps in self._painting().overrides.items()}
+        start = self._begin(settings, env)
+        before = self.found if start is self._start else None
+        painted = {step: maps.copy() for step, maps in start.painting.overrides.items()}
         overrides = {step: maps for step, maps in painted.items() if step < env.steps}
-        if settings.keep and self.found is not None:
-            known = range(min(env.steps, len(self.found.action_maps)))
+        if settings.keep and before is not None:
+            known = range(min(env.steps, len(before.action_maps)))
             overrides = {step: self.action_maps(step).astype(np.int8) for step in known}
         found = explain(
-            policy,
+            load_policy(config, chosen, env, self.device),
             env,
-            images,
-            target,
-            name=self.image.name if self.image else "",
+            start.images,
+            start.target,
+            name=start.name,
             overrides=overrides,
             forbidden_actions=forbidden,
             device=self.device,
             progress=self._stoppable(progress),
         )
-        self.change = None if self.found is None else compare(self.found, found)
-        self.found, self._applied = found, painted
+        self.change = None if before is None else compare(before, found)
+        self.found, self._start, self._applied = found, start, painted
         self.facts = facts(settings, chosen, env.task, painted)
         return found
 
@@ -136,9 +152,7 @@ class Session:
     def _pass_on(self, watch: Watch, step: int, images: Array, action_maps: Array) -> None:
         if self.stopped.is_set():
             raise Stopped
-        start = self._start[0] if self._start else images
-        if images.shape == start.shape:  # not a tile
-            watch(step, to_numpy(images), to_numpy(action_maps))
+        watch(step, to_numpy(images), to_numpy(action_maps))
 
     def _stoppable(self, progress: Progress) -> Progress:
         @contextmanager
@@ -162,28 +176,27 @@ class Session:
             )
         return known[settings.weights] if settings.weights else choose(None, config).weights
 
-    def _first_state(self, settings: Settings, env: PixelEnv) -> tuple[Maps, Maps | None]:
-        """Make the first state, unless it is that of the run before."""
+    def _begin(self, settings: Settings, env: PixelEnv) -> Start:
+        """Return where the run begins: where the one before did, unless something is new."""
         if self.image is None:
             raise ConfigError("no image is open: open one, or a sample")
         key = (settings.task, settings.level, settings.degrade, settings.seed, self.target)
-        if self._start is None or key != self._key:
-            task = env.task
-            self._start = read_start(
-                task, self.image, self.target, degrade=settings.degrade, seed=settings.seed
+        start = self._start
+        if start is None or start.key != key:
+            images, target = read_start(
+                env.task, self.image, self.target, degrade=settings.degrade, seed=settings.seed
             )
-            self._key, self.found = key, None
-            batch, _, height, width = self._start[0].shape
-            self.painting = Painting((batch, height, width), len(env.actions))
-        images = self._start[0]
-        size = 2 * env.steps * len(env.actions) * images.size // images.shape[1]
+            painting = Painting((len(images), *images.shape[2:]), len(env.actions))
+            start = Start(key, self.image.name, images, target, painting)
+        count, height, width = start.painting.shape
+        size = 2 * env.steps * len(env.actions) * count * height * width
         if size > MAX_BYTES:
             raise ConfigError(
-                f"{env.steps} steps on {images.shape[3]}x{images.shape[2]} pixels: expected at "
-                f"most {MAX_BYTES >> 20} MB of probabilities, found {size >> 20}; choose fewer "
-                "steps or a smaller image"
+                f"{env.steps} steps on {width}x{height} pixels: expected at most "
+                f"{MAX_BYTES >> 20} MB of probabilities, found {size >> 20}; choose fewer steps or "
+                "a smaller image"
             )
-        return self._start
+        return start
 
     def _painting(self) -> Painting:
         if self.painting is None:

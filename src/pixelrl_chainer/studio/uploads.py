@@ -62,6 +62,8 @@ def accept(name: str, data: bytes, max_pixels: int = MAX_PIXELS) -> Upload:
             warnings.simplefilter("ignore")  # of Pillow, about sizes that are refused below
             with Image.open(BytesIO(data)) as image:
                 width, height = image.size
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{name}: expected at most {_millions(max_pixels)}, found more") from error
     except Exception as error:  # for hostile bytes Pillow raises a dozen unrelated types
         raise DataError(
             f"{name}: expected an image (PNG, JPEG, TIFF, ...), found {len(data)} bytes of "
@@ -69,10 +71,14 @@ def accept(name: str, data: bytes, max_pixels: int = MAX_PIXELS) -> Upload:
         ) from error
     if width * height > max_pixels:
         raise DataError(
-            f"{name}: expected at most {max_pixels / 1e6:g} million pixels, found "
-            f"{width}x{height}; crop or reduce it first"
+            f"{name}: expected at most {_millions(max_pixels)}, found {width}x{height}; crop or "
+            "reduce it first"
         )
     return Upload(name, data)
+
+
+def _millions(pixels: int) -> str:
+    return f"{pixels / 1e6:g} million pixels"
 
 
 def samples() -> list[str]:

@@ -389,9 +389,10 @@ class Studio {
       const [a, b] = change.scores[key], sign = b > a ? "+" : "";
       return `${label} ${a.toFixed(digits)} → ${b.toFixed(digits)} (${sign}${(b - a).toFixed(digits)})`;
     });
-    const { pixels, box } = change;
+    const { pixels, visible, box } = change;
     const where = box ? ` in columns ${box[0]} to ${box[2]}, rows ${box[1]} to ${box[3]}` : "";
-    byId("change").textContent = [`Against the run before: ${pixels} pixels differ${where}`, ...scores]
+    byId("change").textContent = [`Against the run before: ${pixels} pixels differ${where}, ` +
+      `${visible} of them in 8 bits`, ...scores]
       .join("; ");
   }
 
