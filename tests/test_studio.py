@@ -26,8 +26,9 @@ from pixelrl_chainer.steering import FREE, read_maps  # noqa: E402
 from pixelrl_chainer.studio import sessions, uploads  # noqa: E402
 from pixelrl_chainer.studio.asking import MAX_STEPS, Settings, networks  # noqa: E402
 from pixelrl_chainer.studio.server import create_app  # noqa: E402
-from pixelrl_chainer.studio.session import Session, Stopped  # noqa: E402
+from pixelrl_chainer.studio.session import Session  # noqa: E402
 from pixelrl_chainer.studio.uploads import Upload, accept, safe_name  # noqa: E402
+from pixelrl_chainer.studio.watching import Stopped  # noqa: E402
 
 HEIGHT, WIDTH = 60, 70
 NOISY = Settings(degrade=True, weights="pretrained")

@@ -77,6 +77,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()  # who is quicker than the server waits for it
     except OSError as error:
         listener.close()
         raise ConfigError(

@@ -17,7 +17,8 @@ from ..backend import Array
 from ..errors import PixelRLError
 from ..viz.page import page_data, picture, png
 from .asking import Settings
-from .session import Session, Stopped
+from .session import Session
+from .watching import Stopped
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class Reporter:
         self.tiled = False
 
     def step(self, step: int, images: Array, action_maps: Array) -> None:
-        """Tell that a step is done; see :data:`.session.Watch`."""
+        """Tell that a step is done; see :data:`.watching.Watch`."""
         if self.tiled:
             return  # what is done there is a part of the image
         planes = images[:, 0] if images.shape[1] == 1 else images[0]

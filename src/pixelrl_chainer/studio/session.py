@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import CPU, Array, Device, to_numpy
-from ..env import PixelEnv, Step, make_env
+from ..env import PixelEnv, make_env
 from ..errors import ConfigError
 from ..explanation import Explanation, Maps, explain
 from ..painting import Painting
@@ -21,34 +21,13 @@ from ..results import load_policy
 from ..settings import Config
 from ..shipped import choose
 from ..steering import FREE, numbers_of, steered, write_maps
-from ..task import Task
 from .asking import Settings, facts, networks
 from .changes import Change, compare
 from .uploads import Upload, read_start
+from .watching import Stopped, Watch, WatchedEnv
 
 MAX_BYTES = 2**31
 """Largest set of probability maps; other maps of an episode need about as much again."""
-
-Watch = Callable[[int, Array, Array], None]
-"""Called after a step with its number from 1, images (B, C, H, W) and actions (B, H, W)."""
-
-
-class Stopped(Exception):
-    """Somebody wants the run to end."""
-
-
-class WatchedEnv(PixelEnv):
-    """An environment that tells what happened after every step."""
-
-    def __init__(self, task: Task, watch: Watch) -> None:
-        super().__init__(task)
-        self._watch = watch
-
-    def step(self, action_maps: Array) -> Step:
-        """As :meth:`PixelEnv.step`."""
-        outcome = super().step(action_maps)
-        self._watch(self.steps_done, self.images, action_maps)
-        return outcome
 
 
 @dataclass(frozen=True)

@@ -386,8 +386,9 @@ class Studio {
     byId("change").hidden = !change;
     if (!change) return;
     const scores = data.metrics.map(({ key, label, digits }) => {
-      const [a, b] = change.scores[key], sign = b > a ? "+" : "";
-      return `${label} ${a.toFixed(digits)} → ${b.toFixed(digits)} (${sign}${(b - a).toFixed(digits)})`;
+      const [a, b] = change.scores[key], sign = b < a ? "−" : "+";
+      const by = sign + Math.abs(b - a).toFixed(digits);
+      return `${label} ${a.toFixed(digits)} → ${b.toFixed(digits)} (${by})`;
     });
     const { pixels, visible, box } = change;
     const where = box ? ` in columns ${box[0]} to ${box[2]}, rows ${box[1]} to ${box[3]}` : "";
