@@ -148,6 +148,20 @@ def test_painting_by_keyboard(painter: Painter) -> None:
     np.testing.assert_array_equal(painter.actions(0), expected)
 
 
+def test_painting_with_a_finger(browser: Any, url: str, tmp_path: Path) -> None:
+    painter = Painter(browser, url, tmp_path, has_touch=True)
+    painter.run()
+    expected = painter.actions(0)
+    painter.page.check("input[value=stroke]")
+    painter.page.fill("#size", "1")
+    painter.page.select_option("#brush", "7")
+    painter.page.touchscreen.tap(*painter.place("action", 33, 21))
+    painter.edited()
+    expected[21, 33] = 7
+    np.testing.assert_array_equal(painter.actions(0), expected)
+    painter.close()
+
+
 def test_all_probabilities_of_a_pixel(painter: Painter) -> None:
     painter.point("image", 20, 10)
     painter.page.wait_for_selector("#probabilities td")

@@ -216,3 +216,24 @@ def test_names_are_shown_as_text(browser: Any, tmp_path: Path) -> None:
     assert str(reader.page.text_content("h1")).startswith(name)
     assert reader.page.locator("img").count() == 0
     reader.close()
+
+
+def test_two_fingers_zoom(browser: Any, tmp_path: Path) -> None:
+    options = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
+    reader = opened(browser, tmp_path, explanation(), **options)
+    x, y = reader.place("image", WIDTH // 2, HEIGHT // 2)
+    fingers = reader.context.new_cdp_session(reader.page)
+
+    def touch(kind: str, *columns: float) -> None:
+        points = [{"x": column, "y": y, "id": i} for i, column in enumerate(columns)]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", x - 20)
+    touch("touchStart", x - 20, x + 20)
+    for way in (30, 40, 50, 60):
+        touch("touchMove", x - way, x + way)
+    touch("touchEnd")
+    view = reader.page.evaluate("viewer.view")
+    assert view["zoom"] == pytest.approx(3, rel=0.02)
+    assert (view["x"], view["y"]) == pytest.approx((WIDTH / 2, HEIGHT / 2), abs=2)
+    reader.close()
