@@ -117,11 +117,11 @@ def notes_of(found: ToolchainExplanation) -> list[str]:
 
 
 def _limits(found: ToolchainExplanation) -> tuple[float, float]:
-    """Range of what was expected, with room for the text beside the bars."""
+    """Range of what was expected, with room for text at the right; the lowest bars are cut."""
     means = np.stack([decision.values for decision in found.decisions])
     low, high = min(0.0, float(means.min())), max(0.0, float(means.max()))
-    span = (high - low) or 1.0
-    return low - (0.3 * span if low < 0 else 0), high + 0.3 * span
+    low = max(low, -1.5 * high) if high > 0 else low
+    return low, high + 0.35 * ((high - low) or 1.0)
 
 
 def draw_decision(
@@ -148,10 +148,10 @@ def draw_decision(
         text = f"{value:.2f}, forbidden" if place in found.forbidden else text
         panel.annotate(
             text,
-            (value, place),
-            ((4, 0) if value >= 0 else (-4, 0)),
+            (max(value, 0), place),
+            (4, 0),
             textcoords="offset points",
-            ha="left" if value >= 0 else "right",
+            ha="left",
             va="center",
             fontsize=8,
             fontweight="bold" if place == decision.taken else "normal",

@@ -114,6 +114,11 @@ function draw(name, attributes, ...children) {
   return element;
 }
 
+/** Two decimals; what is rounded to zero has no sign. */
+function fixed(number) {
+  return number.toFixed(2).replace(/^-0\.00$/, "0.00").replace("-", "−");
+}
+
 /** Three digits, and not more than four decimals. */
 function figureText(number) {
   return `${Number(Number(number.toPrecision(3)).toFixed(4))}`.replace("-", "−");
@@ -267,29 +272,33 @@ class Viewer {
   buildDecisions() {
     const { actions, decisions, forbidden, counts } = this.data;
     const all = decisions.flatMap(({ values }) => values).filter((value) => value !== null);
-    const low = Math.min(0, ...all), span = Math.max(0, ...all) - low || 1;
+    // What would do harm may be far below what would help: such bars are cut.
+    const high = Math.max(0, ...all), lowest = Math.min(0, ...all);
+    const low = high > 0 ? Math.max(lowest, -1.5 * high) : lowest, span = high - low || 1;
     const several = counts.some((row) => row.filter(Boolean).length > 1) ||
       counts.some((row) => row.reduce((a, b) => a + b) > 1);
     const names = ["expected return", ...(several ? ["votes"] : []),
       ...(decisions[0].outcomes ? ["PSNR"] : [])];
     const steps = make("tr", {}, make("td")), heads = make("tr", {}, make("th", { scope: "col" }, "tool"));
     decisions.forEach(({ taken, preferred }, t) => {
-      const button = make("button", { type: "button" }, `step ${t + 1}: ${actions[taken].label}`);
+      const button = make("button", { type: "button" }, `step ${t + 1}`);
       button.addEventListener("click", () => this.go(t));
-      steps.append(make("th", { scope: "colgroup", colspan: names.length, class: `t${t}` }, button,
-        taken === preferred ? "" : make("div", {}, `given instead of ${actions[preferred].label}`)));
-      heads.append(...names.map((name) => make("th", { scope: "col", class: `t${t}` }, name)));
+      const instead = taken === preferred ? "" : `, given instead of ${actions[preferred].label}`;
+      steps.append(make("th", { scope: "colgroup", colspan: names.length, class: `step t${t}` }, button,
+        make("div", {}, actions[taken].label + instead)));
+      heads.append(...names.map((name) => make("th", { scope: "col", class: `step t${t}` }, name)));
     });
     const rows = actions.map(({ label, color }, i) => {
       const swatch = make("span", { class: "swatch", style: `background: ${color}` });
       const banned = forbidden.includes(i) ? make("span", { class: "hint" }, " (forbidden)") : "";
       const row = make("tr", {}, make("th", { scope: "row" }, swatch, label, banned));
       decisions.forEach(({ taken, values, votes, outcomes }, t) => {
-        const attributes = { class: `t${t}${i === taken ? " taken" : ""}` }, value = values[i];
+        const attributes = { class: `step t${t}${i === taken ? " taken" : ""}` }, value = values[i];
+        const from = Math.max(Math.min(value, 0), low), to = Math.max(value, 0);
         const bar = make("i", { style: `background: ${color};` +
-          `left: ${(100 * (Math.min(value, 0) - low)) / span}%; width: ${(100 * Math.abs(value)) / span}%` });
+          `left: ${(100 * (from - low)) / span}%; width: ${(100 * (to - from)) / span}%` });
         const zero = make("b", { style: `left: ${(-100 * low) / span}%` });
-        const text = value === null ? "–" : value.toFixed(2).replace("-", "−");
+        const text = value === null ? "–" : fixed(value);
         row.append(make("td", { ...attributes, "data-value": value }, make("span", { class: "bar" }, bar, zero),
           make("span", {}, i === taken ? `▸ ${text}` : text)));
         if (several) row.append(make("td", attributes, votes[i] ? `${(100 * votes[i]).toFixed(0)} %` : ""));
@@ -300,7 +309,8 @@ class Viewer {
       });
       return row;
     });
-    const notes = ["▸ was taken; bars show what the agent expects from here to the end",
+    const cut = low > lowest ? `, cut at ${figureText(low)}` : "";
+    const notes = [`▸ was taken; bars show what the agent expects from here to the end${cut}`,
       several ? "the mean over its patches, of which each has a vote" : "",
       decisions[0].outcomes ? "PSNR (dB) is what one use of the tool leads to, ★ the best" : ""];
     this.decisionTable = make("table", { id: "decisions" }, make("thead", {}, steps, heads),
@@ -382,9 +392,10 @@ class Viewer {
     const { data, step } = this;
     this.charts.replaceChildren(...data.metrics.map((metric) => this.curve(metric)));
     if (data.decisions) {
-      const now = `t${Math.min(step, data.decisions.length - 1)}`;
-      for (const cell of this.decisionTable.querySelectorAll("[class]")) {
-        cell.classList.toggle("now", cell.classList.contains(now));
+      const last = data.decisions.length - 1;
+      for (const cell of this.decisionTable.querySelectorAll(".step")) {
+        cell.classList.toggle("now", cell.classList.contains(`t${step}`));
+        cell.classList.toggle("shown", cell.classList.contains(`t${Math.min(step, last)}`));
       }
       return;
     }
