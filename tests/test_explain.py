@@ -150,7 +150,7 @@ def test_frames_show_the_actions_in_their_colours() -> None:
 
 def test_gif(tmp_path: Path) -> None:
     found = explanation()
-    write_gif(frames(found), tmp_path / "a.gif")
+    write_gif(frames(found), tmp_path / "a.gif", list(ACTION_COLORS.values()))
     with Image.open(tmp_path / "a.gif") as image:
         assert image.n_frames == STEPS + 1
         assert image.info["duration"] > 500

@@ -101,9 +101,8 @@ def _explain(
     forbidden = numbers_of(forbid, env.actions)
     images, target = first_state(env.task, image, clean, degrade=degrade, seed=seed)
     weights = choose(given["weights"], config).weights
-    policy = load_policy(config, weights, env, chosen)
     found = explain(
-        policy,
+        load_policy(config, weights, env, chosen),
         env,
         images,
         target,
@@ -143,6 +142,7 @@ def _write(found: Explanation, kind: str, output: Path, facts: dict[str, str]) -
     from .viz.figures import contact_sheet
     from .viz.frames import frames, write_gif, write_mp4
     from .viz.page import page_data, write_page
+    from .viz.palette import colors
 
     if kind == "html":
         write_page(page_data(found, facts), output)
@@ -150,8 +150,10 @@ def _write(found: Explanation, kind: str, output: Path, facts: dict[str, str]) -
         found.save(output)
     elif kind == "png":
         contact_sheet(found, output)
+    elif kind == "gif":
+        write_gif(frames(found), output, colors(found.task.action_set.names))
     else:
-        {"gif": write_gif, "mp4": write_mp4}[kind](frames(found), output)
+        write_mp4(frames(found), output)
 
 
 def _summary(found: Explanation) -> str:

@@ -59,7 +59,7 @@ def explain_toolchain(
 
 def _write(found: ToolchainExplanation, kind: str, output: Path, facts: dict[str, str]) -> None:
     """Write an explanation in one of the formats."""
-    from .rl_restore.figures import draw_sheet, frames
+    from .rl_restore.figures import colors_of, draw_sheet, frames
     from .rl_restore.page import page_data
     from .viz.frames import write_gif, write_mp4
     from .viz.page import write_page
@@ -70,8 +70,10 @@ def _write(found: ToolchainExplanation, kind: str, output: Path, facts: dict[str
         found.save(output)
     elif kind == "png":
         draw_sheet(found, output)
+    elif kind == "gif":
+        write_gif(frames(found), output, colors_of(found.specs))
     else:
-        {"gif": write_gif, "mp4": write_mp4}[kind](frames(found), output)
+        write_mp4(frames(found), output)
 
 
 def _summary(found: ToolchainExplanation) -> str:

@@ -144,8 +144,11 @@ def draw_decision(
     panel.axvline(0, color="black", linewidth=0.8)
     several = found.values.shape[1] > 1
     for place, value, share in zip(places, decision.values, decision.votes, strict=True):
-        text = f"{value:.2f}" + (f", {share:.0%}" if several and share > 0 else "")
-        text = f"{value:.2f}, forbidden" if place in found.forbidden else text
+        text = f"{round(value, 2) + 0:.2f}"  # zero without a sign
+        if place in found.forbidden:
+            text += ", forbidden"
+        elif several and share > 0:
+            text += f", {share:.0%}"
         panel.annotate(
             text,
             (max(value, 0), place),
@@ -159,7 +162,7 @@ def draw_decision(
     panel.set(xlim=limits, ylim=(len(places) - 0.4, -0.6), yticks=places)
     panel.set_yticklabels(found.labels if labelled else [])
     panel.tick_params(labelsize=8)
-    panel.set_xlabel("expected return" + (", votes" if several else ""), fontsize=8)
+    panel.set_xlabel("expected return" + (", share of the votes" if several else ""), fontsize=8)
     panel.spines[["top", "right"]].set_visible(False)
 
 
@@ -211,9 +214,10 @@ def draw_shares(
     path : pathlib.Path
         PNG file to write.
     title : str
+        What the images are.
     """
     figure = Figure(figsize=(4 * len(shares), 3), layout="constrained")
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle(f"{title}: tools of each step", parse_math=False)
     numbers = np.arange(1, shares.shape[1] + 1)
     for step, panel in enumerate(figure.subplots(1, len(shares), squeeze=False, sharey=True)[0]):
         panel.bar(numbers, 100 * shares[step], color=colors_of(specs), edgecolor="gray")

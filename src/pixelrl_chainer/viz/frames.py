@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,9 +92,17 @@ def rendered(figure: Figure) -> Image8:
     return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
-def write_gif(pictures: Iterable[Image8], path: Path) -> None:
-    """Write an animation of :func:`frames` that repeats, as GIF."""
-    first, *others = (Pillow.fromarray(picture).quantize(256) for picture in pictures)
+def write_gif(pictures: Iterable[Image8], path: Path, keep: Sequence[str]) -> None:
+    """Write an animation of :func:`frames` that repeats, as GIF.
+
+    Parameters
+    ----------
+    pictures : iterable of numpy.ndarray, uint8 (h, w, 3)
+    path : pathlib.Path
+    keep : sequence of str
+        Hexadecimal colours, those of the actions, that the 256 of every frame include.
+    """
+    first, *others = (_indexed(picture, keep) for picture in pictures)
     with replace_atomically(path) as temporary:
         first.save(
             temporary,
@@ -104,6 +112,20 @@ def write_gif(pictures: Iterable[Image8], path: Path) -> None:
             duration=round(1000 * SECONDS),
             loop=0,
         )
+
+
+def _indexed(picture: Image8, keep: Sequence[str]) -> Pillow.Image:
+    """Reduce a picture to 256 colours."""
+    image, own = Pillow.fromarray(picture), 256 - len(keep)
+    palette = Pillow.new("P", (1, 1))
+    palette.putpalette(
+        [*(image.quantize(own).getpalette() or [])[: 3 * own], *b"".join(map(_rgb, keep))]
+    )
+    return image.quantize(palette=palette, dither=Pillow.Dither.NONE)
+
+
+def _rgb(color: str) -> bytes:
+    return bytes.fromhex(color.removeprefix("#"))
 
 
 def write_mp4(pictures: Iterable[Image8], path: Path) -> None:
