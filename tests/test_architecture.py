@@ -43,14 +43,8 @@ NETWORK_SIDE = {
 
 COMMAND_LINE = {
     *("cli", "cli_data", "cli_explain", "cli_options", "cli_pretrain", "cli_run"),
-    *(
-        "cli_toolchains",
-        "cli_edit",
-        "cli_studies",
-        "cli_rl_restore",
-        "cli_rl_restore_train",
-        "__main__",
-    ),
+    *("cli_edit", "cli_studies", "cli_rl_restore", "cli_rl_restore_train", "__main__"),
+    "cli_toolchains",
 }
 LOOP = {
     *("train", "episode", "evaluate", "tiling", "results", "report", "apply", "experiment"),
