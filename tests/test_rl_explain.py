@@ -57,11 +57,16 @@ def noise(height: int = HEIGHT, width: int = WIDTH, seed: int = 0) -> np.ndarray
 
 
 def explanation(
-    trained: Trained | None = None, *, height: int = HEIGHT, width: int = WIDTH, name: str = "a"
+    trained: Trained | None = None,
+    *,
+    height: int = HEIGHT,
+    width: int = WIDTH,
+    name: str = "a",
+    what_if: bool = False,
 ) -> ToolchainExplanation:
     clean = noise(height, width) * 0.5
     start = clean + 0.1 * noise(height, width, 1)
-    return explain_toolchain(trained or lively(), start, clean, name=name, what_if=True)
+    return explain_toolchain(trained or lively(), start, clean, name=name, what_if=what_if)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -152,7 +157,7 @@ def test_an_agent_that_cannot_stop_cannot_be_made_to() -> None:
 
 
 def test_an_explanation_agrees_with_itself() -> None:
-    found = explanation()
+    found = explanation(what_if=True)
     assert found.clean is not None and found.outcomes is not None
     assert found.values.shape == (3, 6, 12)
     np.testing.assert_array_equal(found.votes.sum(axis=1), 6)
@@ -165,7 +170,7 @@ def test_an_explanation_agrees_with_itself() -> None:
 
 
 def test_outcomes_of_a_stop_are_those_of_the_image_as_it_is() -> None:
-    found = explanation(preferring([4, 12]))
+    found = explanation(preferring([4, 12]), height=63, width=70, what_if=True)
     assert found.outcomes is not None
     np.testing.assert_array_equal(found.outcomes[:, 12], found.scores["psnr"][:-1])
 
@@ -183,7 +188,7 @@ def test_maps_of_votes() -> None:
 
 
 def test_a_saved_chain_comes_back(tmp_path: Path) -> None:
-    found = explanation(preferring([4, 12]))
+    found = explanation(preferring([4, 12]), height=63, width=70, what_if=True)
     found.save(tmp_path / "a.npz")
     saved = read_chain(tmp_path / "a.npz", LABELS)
     assert saved.chain == list(found.chain)
@@ -245,7 +250,7 @@ def decode(text: str) -> np.ndarray:
 
 
 def test_the_page_holds_the_arrays() -> None:
-    found = explanation()
+    found = explanation(what_if=True)
     data = page_data(found, {"weights": "w"})
     assert found.outcomes is not None
     for text, state in zip(data["states"], found.states, strict=True):

@@ -102,10 +102,9 @@ def draw_sheet(found: ToolchainExplanation, path: Path) -> None:
     for panel in panels[0, : len(states)]:
         panel.set_axis_on()
     _draw_states(list(panels[0, : len(states)]), states, found.names, notes_of(found))
-    limits = _limits(found)
     for step, decision in enumerate(decisions):
         panels[1, step].set_axis_on()
-        draw_decision(panels[1, step], found, decision, limits, labelled=step == 0)
+        draw_decision(panels[1, step], found, decision, labelled=step == 0)
         panels[1, step].set_title(f"step {step + 1}: {found.names[step]}", fontsize=10)
     save(figure, path)
 
@@ -116,10 +115,11 @@ def notes_of(found: ToolchainExplanation) -> list[str]:
     return [f"{psnr:.2f} dB, SSIM {ssim:.4f}" for psnr, ssim in zip(*scores, strict=True)]
 
 
-def _limits(found: ToolchainExplanation) -> tuple[float, float]:
-    """Range of what was expected, with room for text at the right; the lowest bars are cut."""
-    means = np.stack([decision.values for decision in found.decisions])
-    low, high = min(0.0, float(means.min())), max(0.0, float(means.max()))
+def _limits(found: ToolchainExplanation, decision: Decision) -> tuple[float, float]:
+    """Range of what was expected at a step, with room for text; the lowest bars are cut."""
+    most = max(float(other.values.max()) for other in found.decisions)
+    low, high = min(0.0, float(decision.values.min())), float(decision.values.max())
+    high = max(0.0, high, most / 10)  # what makes no difference does not look as if it did
     low = max(low, -1.5 * high) if high > 0 else low
     return low, high + 0.35 * ((high - low) or 1.0)
 
@@ -128,7 +128,6 @@ def draw_decision(
     panel: Any,
     found: ToolchainExplanation,
     decision: Decision,
-    limits: tuple[float, float],
     *,
     labelled: bool,
 ) -> None:
@@ -159,7 +158,7 @@ def draw_decision(
             fontsize=8,
             fontweight="bold" if place == decision.taken else "normal",
         )
-    panel.set(xlim=limits, ylim=(len(places) - 0.4, -0.6), yticks=places)
+    panel.set(xlim=_limits(found, decision), ylim=(len(places) - 0.4, -0.6), yticks=places)
     panel.set_yticklabels(found.labels if labelled else [])
     panel.tick_params(labelsize=8)
     panel.set_xlabel("expected return" + (", share of the votes" if several else ""), fontsize=8)
@@ -174,8 +173,7 @@ def frames(found: ToolchainExplanation) -> Iterator[Image8]:
     numpy.ndarray, uint8 (h, w, 3)
         Red, green, blue; the sides are even, as video needs them.
     """
-    states, notes, limits = found.pictures, notes_of(found), _limits(found)
-    decisions = found.decisions
+    states, notes, decisions = found.pictures, notes_of(found), found.decisions
     height, width = states[0].shape[:2]
     scale = PANEL / max(height, width)
     wide, tall = width * scale, height * scale
@@ -195,7 +193,7 @@ def frames(found: ToolchainExplanation) -> Iterator[Image8]:
         if step < len(decisions):
             left = (wide + 140) / size[0]
             panel = figure.add_axes((left, 45 / size[1], 310 / size[0], 1 - 100 / size[1]))
-            draw_decision(panel, found, decisions[step], limits, labelled=True)
+            draw_decision(panel, found, decisions[step], labelled=True)
             panel.set_title(f"step {step + 1}: {found.names[step]}", fontsize=9)
         yield rendered(figure)
 

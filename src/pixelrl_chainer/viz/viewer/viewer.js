@@ -272,9 +272,14 @@ class Viewer {
   buildDecisions() {
     const { actions, decisions, forbidden, counts } = this.data;
     const all = decisions.flatMap(({ values }) => values).filter((value) => value !== null);
-    // What would do harm may be far below what would help: such bars are cut.
-    const high = Math.max(0, ...all), lowest = Math.min(0, ...all);
-    const low = high > 0 ? Math.max(lowest, -1.5 * high) : lowest, span = high - low || 1;
+    // Later steps bring less, so each has a scale of its own; what would do harm may be far below
+    // what would help: such bars are cut. figures.py has the same scales.
+    const scales = decisions.map(({ values }) => {
+      const known = values.filter((value) => value !== null);
+      const high = Math.max(0, ...known, Math.max(...all) / 10), lowest = Math.min(0, ...known);
+      const low = high > 0 ? Math.max(lowest, -1.5 * high) : lowest;
+      return { low, span: high - low || 1 };
+    });
     const several = counts.some((row) => row.filter(Boolean).length > 1) ||
       counts.some((row) => row.reduce((a, b) => a + b) > 1);
     const names = ["expected return", ...(several ? ["votes"] : []),
@@ -294,6 +299,7 @@ class Viewer {
       const row = make("tr", {}, make("th", { scope: "row" }, swatch, label, banned));
       decisions.forEach(({ taken, values, votes, outcomes }, t) => {
         const attributes = { class: `step t${t}${i === taken ? " taken" : ""}` }, value = values[i];
+        const { low, span } = scales[t];
         const from = Math.max(Math.min(value, 0), low), to = Math.max(value, 0);
         const bar = make("i", { style: `background: ${color};` +
           `left: ${(100 * (from - low)) / span}%; width: ${(100 * (to - from)) / span}%` });
@@ -309,8 +315,8 @@ class Viewer {
       });
       return row;
     });
-    const cut = low > lowest ? `, cut at ${figureText(low)}` : "";
-    const notes = [`▸ was taken; bars show what the agent expects from here to the end${cut}`,
+    const notes = ["▸ was taken; bars show what the agent expects from here to the end, each step on a " +
+      "scale of its own, and are cut far below zero",
       several ? "the mean over its patches, of which each has a vote" : "",
       decisions[0].outcomes ? "PSNR (dB) is what one use of the tool leads to, ★ the best" : ""];
     this.decisionTable = make("table", { id: "decisions" }, make("thead", {}, steps, heads),
