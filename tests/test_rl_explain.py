@@ -405,7 +405,7 @@ def test_explain_is_steered(folder: Path) -> None:
         ("explain noisy.png -o a.html --tile 9", "--tile means nothing"),
         ("explain noisy.png -o a.html --what-if", "--what-if needs --clean"),
         ("explain noisy.png -o a.html --forbid median", "unknown tool 'median': expected one of 1"),
-        ("explain noisy.png -o a.html --tools 1,1,1,1", "override of step 3: expected steps 0"),
+        ("explain noisy.png -o a.html --tools 1,1,1,1", "--tools: expected at most 3"),
         ("explain noisy.png -o a.html --clean other.png", "140x70 pixels; found 140x69 pixels"),
         ("explain noisy.png -o a.bmp", "expected an ending of html, gif"),
         ("explain noisy.png -o clean.png", "exists: give another"),

@@ -20,6 +20,7 @@ def explain_toolchain(
     from .edit import refuse_to_replace
     from .errors import ConfigError
     from .progress import bar
+    from .rl_restore.apply import T_MAX
     from .rl_restore.evaluate import find_weights, load_agent_and_tools
     from .rl_restore.explanation import explain_toolchain, read_start
     from .rl_restore.steering import chain_of, indices_of
@@ -34,6 +35,11 @@ def explain_toolchain(
     trained = load_agent_and_tools(folder, device)
     labels = trained.toolbox.labels
     first = chain_of(given["tools"], labels) if given["tools"] else []
+    if len(first) > T_MAX:
+        raise ConfigError(
+            f"--tools: expected at most {T_MAX}, as the agent uses no more, found {len(first)}; "
+            "'replay' uses any number"
+        )
     forbidden = indices_of(given["forbid"], labels)
     found = explain_toolchain(
         trained,

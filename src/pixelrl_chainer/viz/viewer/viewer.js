@@ -137,7 +137,7 @@ class Viewer {
     const palette = data.actions.map((action) => rgb(action.color));
     this.tables = {
       image: colourTable((level) => [level, level, level]),
-      action: colourTable((level) => palette[level] ?? [0, 0, 0]),
+      action: colourTable((level) => palette[level] ?? [255, 255, 255]),
     };
     for (const [name, ramp] of Object.entries(data.ramps)) {
       this.tables[name] = rampTable(ramp, data.scales[name][0].levels);
@@ -280,8 +280,7 @@ class Viewer {
       const low = high > 0 ? Math.max(lowest, -1.5 * high) : lowest;
       return { low, span: high - low || 1 };
     });
-    const several = counts.some((row) => row.filter(Boolean).length > 1) ||
-      counts.some((row) => row.reduce((a, b) => a + b) > 1);
+    const several = counts[0].reduce((a, b) => a + b) > 1;
     const names = ["expected return", ...(several ? ["votes"] : []),
       ...(decisions[0].outcomes ? ["PSNR"] : [])];
     const steps = make("tr", {}, make("td")), heads = make("tr", {}, make("th", { scope: "col" }, "tool"));
@@ -441,7 +440,7 @@ class Viewer {
         make("td", {}, this.stateText(t))];
       const action = this.level("action", t);
       if (action !== null) {
-        const { label, color } = data.actions[action] ?? { label: "in no patch", color: "#000" };
+        const { label, color } = data.actions[action] ?? { label: "in no patch", color: "#fff" };
         const swatch = make("span", { class: "swatch", style: `background: ${color}` });
         cells.push(make("td", {}, swatch, label));
         for (const kind of ["probability", "value", "reward"]) {
