@@ -213,6 +213,8 @@ def test_a_saved_chain_comes_back(tmp_path: Path) -> None:
         ({"names": ["denoise 0-12.5"]}, "give the weights it was made with"),
         ({"names": [None]}, "damaged"),
         ({"states": np.zeros((1, 3, 0, 4), np.float32)}, "expected images of float32"),
+        ({"states": 1.0}, r"found float64 of shape \(\)"),
+        ({"states": ["a"]}, "expected images of float32"),
         ({"target": np.zeros((3, 4), np.float32)}, r"found float32 of shape \(3, 4\)"),
         ({"other": 1}, "expected an npz file with chain"),
     ],
@@ -227,6 +229,12 @@ def test_damaged_chains_are_refused(tmp_path: Path, arrays: dict, message: str) 
     np.savez(tmp_path / "a.npz", **arguments)
     with pytest.raises(DataError, match=message):
         read_chain(tmp_path / "a.npz", LABELS)
+
+
+def test_a_gray_image_is_marked_by_a_truth_value(tmp_path: Path) -> None:
+    for gray, expected in ((True, True), (False, False), ("x", False)):
+        np.savez(tmp_path / "a.npz", chain=[0], names=["deblur 0-1.25"], gray=np.array(gray))
+        assert read_chain(tmp_path / "a.npz", LABELS).gray is expected
 
 
 def test_tools_are_named_by_number_or_name() -> None:

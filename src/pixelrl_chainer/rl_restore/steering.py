@@ -112,12 +112,14 @@ def read_chain(path: Path, labels: Sequence[str]) -> SavedChain:
             f"{path}: expected {', '.join(expected)}, {STOP} at the end only; found "
             f"{', '.join(map(str, names.ravel()[:20].tolist()))}: give the weights it was made with"
         )
-    start = _image(path, found["states"][0]) if len(found.get("states", ())) else None
+    start = _image(path, found["states"]) if "states" in found else None
     clean = _image(path, found["target"]) if "target" in found else None
-    return SavedChain(indices, start, clean, bool(found.get("gray", np.array(False)).any()))
+    return SavedChain(indices, start, clean, bool(np.all(found.get("gray", False) == np.True_)))
 
 
-def _image(path: Path, image: ImageFloat) -> ImageFloat:
+def _image(path: Path, images: ImageFloat) -> ImageFloat:
+    """Return an image, or the first of several; DataError if it is none."""
+    image = images[0] if images.ndim == 4 and len(images) else images
     if image.dtype != np.float32 or image.ndim != 3 or len(image) != 3 or 0 in image.shape:
         raise DataError(
             f"{path}: expected images of float32 and shape (3, height, width), found "
