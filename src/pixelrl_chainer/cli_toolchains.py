@@ -53,14 +53,19 @@ def explain_toolchain(
         device=device,
         progress=bar,
     )
+    _write(found, kind, output, _facts(found, folder, len(first)))
+    return _summary(found)
+
+
+def _facts(found: ToolchainExplanation, folder: Path, given: int) -> dict[str, str]:
+    """Return the lines below the title of a report; the first tools were ``given``."""
     facts = {
         "weights": "/".join(folder.parts[-2:]),
         "toolchain": ", ".join(found.names),
-        "given": ", ".join(found.names[: len(first)]),
-        "forbidden": ", ".join(labels[i] for i in found.forbidden),
+        "given": ", ".join(found.names[:given]),
+        "forbidden": ", ".join(found.labels[i] for i in found.forbidden),
     }
-    _write(found, kind, output, {key: value for key, value in facts.items() if value})
-    return _summary(found)
+    return {key: value for key, value in facts.items() if value}
 
 
 def _write(found: ToolchainExplanation, kind: str, output: Path, facts: dict[str, str]) -> None:
