@@ -150,7 +150,7 @@ def test_frames_show_the_actions_in_their_colours() -> None:
 
 def test_gif(tmp_path: Path) -> None:
     found = explanation()
-    write_gif(found, tmp_path / "a.gif")
+    write_gif(frames(found), tmp_path / "a.gif", list(ACTION_COLORS.values()))
     with Image.open(tmp_path / "a.gif") as image:
         assert image.n_frames == STEPS + 1
         assert image.info["duration"] > 500
@@ -163,7 +163,7 @@ def test_gif(tmp_path: Path) -> None:
 def test_mp4(tmp_path: Path) -> None:
     av = pytest.importorskip("av", reason="PyAV is not installed (extra video)")
     found = explanation()
-    write_mp4(found, tmp_path / "a.mp4")
+    write_mp4(frames(found), tmp_path / "a.mp4")
     with av.open(str(tmp_path / "a.mp4")) as file:
         stream = file.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
@@ -176,7 +176,7 @@ def test_mp4(tmp_path: Path) -> None:
 def test_mp4_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ConfigError, match=r"pip install 'pixelrl-chainer\[video\]'"):
-        write_mp4(explanation(), tmp_path / "a.mp4")
+        write_mp4(frames(explanation()), tmp_path / "a.mp4")
     assert not list(tmp_path.iterdir())
 
 

@@ -12,11 +12,12 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from pixelrl_chainer.actions import ACTIONS, ActionSet
+from pixelrl_chainer.actions import ACTIONS
 from pixelrl_chainer.images import to_8bit
 from pixelrl_chainer.metrics import PSNR
+from pixelrl_chainer.rl_restore.toolbox import TOOLBOXES
 from pixelrl_chainer.viz import figures
-from pixelrl_chainer.viz.palette import ACTION_COLORS, colors
+from pixelrl_chainer.viz.palette import ACTION_COLORS, colors, tool_colors
 
 DENOISE = ACTIONS["denoise"]
 
@@ -59,12 +60,21 @@ def test_palette_covers_every_action() -> None:
     assert set(ACTION_COLORS) == {name for s in ACTIONS.values() for name in s.names}
 
 
+SHOWN_TOGETHER = {
+    **{name: colors(actions.names) for name, actions in ACTIONS.items()},
+    **{
+        f"toolbox-{size}": tool_colors([spec.distortion for spec in specs])
+        for size, specs in TOOLBOXES.items()
+        if size <= 12  # of 18 neighbours of one kind are closer; their names stand beside
+    },
+}
+
+
 @pytest.mark.parametrize("sight", SIGHT)
-@pytest.mark.parametrize("action_set", ACTIONS.values(), ids=ACTIONS)
-def test_colours_can_be_told_apart(sight: str, action_set: ActionSet) -> None:
+@pytest.mark.parametrize("names", SHOWN_TOGETHER.values(), ids=SHOWN_TOGETHER)
+def test_colours_can_be_told_apart(sight: str, names: list[str]) -> None:
     """Distance in CIELab of at least 15: six times what is just noticeable side by side."""
-    names = action_set.names
-    rgb = np.array([to_rgb(color) for color in colors(names)])
+    rgb = np.array([to_rgb(color) for color in names])
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     seen = np.clip(linear @ SIGHT[sight].T, 0, 1)
     encoded = np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)

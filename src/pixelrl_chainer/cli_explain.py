@@ -10,6 +10,7 @@ import click
 
 from .cli import PATH, cli, emit, json_option
 from .cli_options import (
+    TOOLCHAINS,
     common_options,
     conv_option,
     make_config,
@@ -17,6 +18,7 @@ from .cli_options import (
     tile_option,
     weights_option,
 )
+from .cli_toolchains import explain_toolchain, replay_toolchain
 
 if TYPE_CHECKING:
     from .explanation import Explanation
@@ -43,6 +45,8 @@ def target_option(function: F) -> F:
 @task_options
 @weights_option
 @click.option("--forbid", multiple=True, metavar="ACTION", help="Never choose it; repeatable.")
+@click.option("--tools", help="Of --task rl-restore: begin with these, e.g. 3,7.")
+@click.option("--what-if", is_flag=True, help="Of --task rl-restore: PSNR after every tool.")
 @output_option
 @click.option(
     "--format",
@@ -57,17 +61,22 @@ def target_option(function: F) -> F:
 def explain_command(
     image: Path,
     clean: Path | None,
-    degrade: bool,
-    seed: int,
-    weights: Path | None,
-    forbid: tuple[str, ...],
     output: Path,
     kind: str | None,
     force: bool,
-    device: str,
     **given: Any,
 ) -> None:
     """Show what every pixel does in every step, as one HTML page that needs nothing else."""
+    kind = _format(kind, output)
+    run = explain_toolchain if given["task"] == TOOLCHAINS else _explain
+    summary = run(image, clean, output, kind, force, given)
+    click.echo(f"{output}: {summary}, {output.stat().st_size / 1e6:.2f} MB")
+
+
+def _explain(
+    image: Path, clean: Path | None, output: Path, kind: str, force: bool, given: dict[str, Any]
+) -> str:
+    """Write the report that the options of ``explain`` describe; return a summary of it."""
     from .backend import select_device
     from .edit import refuse_to_replace
     from .env import make_env
@@ -77,7 +86,8 @@ def explain_command(
     from .shipped import choose
     from .steering import numbers_of
 
-    kind = _format(kind, output)
+    _refuse_tools(given, "tools", "what_if")
+    degrade, seed, forbid = given["degrade"], given["seed"], given["forbid"]
     config = make_config(
         given["assignments"],
         sigma=given["sigma"],
@@ -87,13 +97,12 @@ def explain_command(
         network__conv=given["conv"],
     )
     refuse_to_replace(output, [path for path in (image, clean) if path], force=force)
-    env, chosen = make_env(config), select_device(device)
+    env, chosen = make_env(config), select_device(given["device"])
     forbidden = numbers_of(forbid, env.actions)
     images, target = first_state(env.task, image, clean, degrade=degrade, seed=seed)
-    weights = choose(weights, config).weights
-    policy = load_policy(config, weights, env, chosen)
+    weights = choose(given["weights"], config).weights
     found = explain(
-        policy,
+        load_policy(config, weights, env, chosen),
         env,
         images,
         target,
@@ -107,7 +116,14 @@ def explain_command(
     network = "/".join(weights.parts[-2:]) if weights.is_dir() else weights.name
     facts = {"weights": network, "corruption": corruption, "forbidden": ", ".join(forbid)}
     _write(found, kind, output, {key: value for key, value in facts.items() if value})
-    click.echo(f"{output}: {_summary(found)}, {output.stat().st_size / 1e6:.2f} MB")
+    return _summary(found)
+
+
+def _refuse_tools(given: dict[str, Any], *keys: str) -> None:
+    """Raise UsageError for an option that means something to RL-Restore only."""
+    for key in keys:
+        if given[key]:
+            raise click.UsageError(f"--{key.replace('_', '-')} is for --task {TOOLCHAINS}")
 
 
 def _format(kind: str | None, output: Path) -> str:
@@ -124,15 +140,20 @@ def _format(kind: str | None, output: Path) -> str:
 def _write(found: Explanation, kind: str, output: Path, facts: dict[str, str]) -> None:
     """Write an explanation in one of the formats."""
     from .viz.figures import contact_sheet
-    from .viz.frames import write_gif, write_mp4
+    from .viz.frames import frames, write_gif, write_mp4
     from .viz.page import page_data, write_page
+    from .viz.palette import colors
 
     if kind == "html":
         write_page(page_data(found, facts), output)
     elif kind == "npz":
         found.save(output)
+    elif kind == "png":
+        contact_sheet(found, output)
+    elif kind == "gif":
+        write_gif(frames(found), output, colors(found.task.action_set.names))
     else:
-        {"gif": write_gif, "mp4": write_mp4, "png": contact_sheet}[kind](found, output)
+        write_mp4(frames(found), output)
 
 
 def _summary(found: Explanation) -> str:
@@ -147,32 +168,50 @@ def _summary(found: Explanation) -> str:
 
 @cli.command("replay")
 @click.argument("image", type=PATH, required=False)
-@click.option("--actions", type=PATH, required=True, help="npz file of explain or apply --steps.")
+@click.option("--actions", type=PATH, help="npz file of explain or apply --steps.")
+@click.option("--tools", help="Of --task rl-restore: instead of --actions, e.g. 3,7,stop.")
 @target_option
 @task_options
+@click.option("--weights", type=PATH, help="Of --task rl-restore: folder with the tools.")
 @output_option
 @force_option
 @json_option
 @common_options
 def replay_command(
     image: Path | None,
-    actions: Path,
     clean: Path | None,
     output: Path,
     force: bool,
     json_file: str | None,
-    device: str,
     **given: Any,
 ) -> None:
     """Apply the action maps of a file, edited perhaps, to IMAGE, without a network.
 
-    Without IMAGE they are applied to the first state that the file holds.
+    Without IMAGE they are applied to the first state that the file holds. For RL-Restore: the
+    tools of a file, or those that are named.
     """
+    run = replay_toolchain if given["task"] == TOOLCHAINS else _replay
+    run(image, clean, output, force, json_file, given)
+
+
+def _replay(
+    image: Path | None,
+    clean: Path | None,
+    output: Path,
+    force: bool,
+    json_file: str | None,
+    given: dict[str, Any],
+) -> None:
+    """Apply the action maps that the options of ``replay`` describe, and write the result."""
     from .backend import select_device
     from .edit import check_output
     from .explanation import replay_file
     from .images import to_8bit, write_image
 
+    _refuse_tools(given, "tools", "weights")
+    actions = given["actions"]
+    if actions is None:
+        raise click.UsageError("give --actions FILE: maps of explain or apply --steps")
     config = make_config(
         given["assignments"],
         sigma=given["sigma"],
@@ -180,7 +219,7 @@ def replay_command(
         task__name=given["task"],
     )
     check_output(output, [path for path in (image, actions, clean) if path], force=force)
-    state, scores = replay_file(config, actions, image, clean, select_device(device))
+    state, scores = replay_file(config, actions, image, clean, select_device(given["device"]))
     shown = to_8bit(state)
     write_image(output, shown[0] if len(shown) == 1 else shown.transpose(1, 2, 0))
     lines = (f"  {key}: {first:.4f} -> {last:.4f}" for key, (first, last) in scores.items())

@@ -31,7 +31,7 @@ def evaluate_toolchains(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
     from .rl_restore.evaluate import AGENTS, find_weights, run_evaluation, table
     from .rl_restore.testsets import PairFolder
 
-    _refuse_others(given, "test_data", "agent", "dataset", "limit")
+    refuse_others(given, "test_data", "agent", "dataset", "limit")
     if given["agent"] not in AGENTS:
         raise ConfigError(f"unknown agent {given['agent']!r}: expected one of {', '.join(AGENTS)}")
     weights, origin = find_weights(given["weights"]) if given["agent"] == "network" else (None, "")
@@ -58,7 +58,7 @@ def prepare_toolchains(given: dict[str, Any], keep_steps: bool) -> Callable[[], 
     from .rl_restore.apply import restore_file
     from .rl_restore.evaluate import find_weights, load_agent_and_tools
 
-    _refuse_others(given)
+    refuse_others(given)
     folder, _ = find_weights(given["weights"])
     device = select_device(given["device"])
 
@@ -74,7 +74,7 @@ def prepare_toolchains(given: dict[str, Any], keep_steps: bool) -> Callable[[], 
     return load
 
 
-def _refuse_others(given: dict[str, Any], *known: str) -> None:
+def refuse_others(given: dict[str, Any], *known: str) -> None:
     """Raise ConfigError for an option that means nothing to RL-Restore."""
     from .errors import ConfigError
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -18,6 +18,7 @@ from ..images import ImageFloat, read_image, to_8bit, to_float, write_image
 from .figures import draw_chain
 from .networks import observe
 from .settings import PATCH_SIZE
+from .steering import check_steering
 from .toolbox import Toolbox
 from .weights import Trained
 
@@ -47,7 +48,13 @@ class Restored(NamedTuple):
 
 
 def restore_image(
-    trained: Trained, image: ImageFloat, *, t_max: int = T_MAX, device: Device = CPU
+    trained: Trained,
+    image: ImageFloat,
+    *,
+    t_max: int = T_MAX,
+    overrides: Mapping[int, int] | None = None,
+    forbidden: Collection[int] = (),
+    device: Device = CPU,
 ) -> Restored:
     """Let the agent restore an image of any size, as the published code does.
 
@@ -62,23 +69,73 @@ def restore_image(
         Red, green, blue in [0, 1].
     t_max : int
         Longest toolchain.
+    overrides : mapping or None
+        Number of a step, from 0 -> action to take there, whatever the patches vote for. The agent
+        votes all the same, and remembers what was really done.
+    forbidden : collection of int
+        Actions that no patch may vote for.
     device : Device
+
+    Raises
+    ------
+    ConfigError
+        If there is no such step or action, or all actions are forbidden.
     """
-    toolbox, previous = trained.toolbox, -1
-    states: Hidden = {}
-    result = Restored([image], [], [])
-    with device.use(), chainer.using_config("train", False), chainer.no_backprop_mode():
+    toolbox, given, hidden = trained.toolbox, overrides or {}, Hidden()
+    check_steering(given, forbidden, t_max, toolbox.labels[: trained.agent.n_actions])
+    values: list[NDArray[np.float32]] = []
+
+    def choose(state: ImageFloat, chain: list[int]) -> int:
+        previous = chain[-1] if chain else -1
+        values.append(_values(trained, cut(state), previous, hidden, device))
+        return given.get(len(chain), vote(values[-1], forbidden))
+
+    with chainer.using_config("train", False), chainer.no_backprop_mode():
+        return Restored(*_follow(toolbox, image, choose, t_max, device), values)
+
+
+def replay(
+    toolbox: Toolbox, image: ImageFloat, chain: list[int], *, device: Device = CPU
+) -> Restored:
+    """Use given tools one after another, without an agent.
+
+    Parameters
+    ----------
+    toolbox : Toolbox
+        On ``device``.
+    image : numpy.ndarray, float32 (3, H, W)
+    chain : list of int
+        Indices of tools; the number of tools, stop, ends it. Those that an agent chose lead to its
+        states again, exactly.
+    device : Device
+
+    Returns
+    -------
+    Restored
+        Without values.
+    """
+    states, done = _follow(toolbox, image, lambda _, d: chain[len(d)], len(chain), device)
+    return Restored(states, done, [])
+
+
+def _follow(
+    toolbox: Toolbox,
+    image: ImageFloat,
+    choose: Callable[[ImageFloat, list[int]], int],
+    t_max: int,
+    device: Device,
+) -> tuple[list[ImageFloat], list[int]]:
+    """Use the tools that are chosen, given the state and the chain so far, until a stop."""
+    states, chain = [image], list[int]()
+    with device.use():
         current = device.send(image[None])
         for _ in range(t_max):
-            patches = cut(result.states[-1])
-            result.values.append(_values(trained, patches, previous, states, device))
-            previous = vote(result.values[-1])
-            result.chain.append(previous)
-            if previous == len(toolbox):
+            chain.append(choose(states[-1], chain))
+            if chain[-1] == len(toolbox):
                 break
-            current = toolbox.apply(previous, current)
-            result.states.append(to_numpy(current)[0])
-    return result
+            current = toolbox.apply(chain[-1], current)
+            states.append(to_numpy(current)[0])
+    return states, chain
 
 
 Hidden: TypeAlias = dict[int, Any]
@@ -98,9 +155,17 @@ def _values(
     return np.concatenate(values)
 
 
-def vote(values: NDArray[np.float32]) -> int:
+def vote(values: NDArray[np.float32], forbidden: Collection[int] = ()) -> int:
     """Return the action that most patches, rows of ``values``, prefer; the first of several."""
-    return int(np.bincount(values.argmax(axis=1)).argmax())
+    return int(np.bincount(preferences(values, forbidden)).argmax())
+
+
+def preferences(values: NDArray[np.float32], forbidden: Collection[int] = ()) -> NDArray[np.int64]:
+    """Return for each patch, row of ``values``, the best action that is not forbidden."""
+    allowed = values.copy()
+    allowed[:, list(forbidden)] = -np.inf
+    chosen: NDArray[np.int64] = allowed.argmax(axis=1)
+    return chosen
 
 
 def cut(image: ImageFloat) -> ImageFloat:
@@ -126,7 +191,7 @@ def cut(image: ImageFloat) -> ImageFloat:
 
 def names_of(chain: list[int], toolbox: Toolbox) -> list[str]:
     """Return the labels of the tools of a chain, and ``stop``."""
-    return [toolbox.specs[i].label if i < len(toolbox) else "stop" for i in chain]
+    return [toolbox.labels[i] for i in chain]
 
 
 def read_rgb(path: Path) -> tuple[ImageFloat, bool]:
@@ -175,7 +240,7 @@ def restore_file(
     device : Device
     keep_steps : bool
         Also write :func:`~pixelrl_chainer.apply.step_files`: states, float32 (T + 1, 3, H, W) red,
-        green, blue; the chain and the names of its tools; and the same as a picture.
+        green, blue; the chain, the names of its tools, whether the image was gray; and a picture.
 
     Returns
     -------
@@ -200,6 +265,7 @@ def restore_file(
                     states=np.stack(restored.states),
                     chain=np.array(restored.chain, np.int32),
                     names=np.array(names),
+                    gray=np.array(gray),
                 )
             draw_chain(list(_frames(restored, gray)), names, drawing, title=source.name)
         except OSError as error:

@@ -138,7 +138,7 @@ def run_evaluation(
             advance()
     if figures and trained:
         shares = action_shares([r["chain"] for r in rows], len(trained.toolbox), t_max)
-        draw_shares(shares, figures / "tools.png", title=f"{pairs.group}: tools of each step")
+        draw_shares(shares, trained.toolbox.specs, figures / "tools.png", title=pairs.group)
     scores = {metric.key: summarise([row[metric.key] for row in rows], 1) for metric in METRICS}
     return {
         "task": TASK,

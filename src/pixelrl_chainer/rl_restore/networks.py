@@ -197,7 +197,7 @@ class QNetwork(StatelessRecurrentSequential):
         values = linear(rng, N_HIDDEN, n_tools + stop)
         super().__init__(features, lstm, values, DiscreteActionValue)
         self.features, self.lstm, self.values = features, lstm, values
-        self.n_tools, self.stop = n_tools, stop
+        self.n_tools, self.n_actions, self.stop = n_tools, n_tools + stop, stop
         bound = np.sqrt(6 / (N_FEATURES + n_tools + N_HIDDEN + 4 * N_HIDDEN))
         for weights in lstm.ws[0]:
             weights.array[...] = rng.uniform(-bound, bound, weights.shape)

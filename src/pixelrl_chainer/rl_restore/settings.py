@@ -218,10 +218,11 @@ PROFILES: dict[str, Overrides] = {
 PRESETS: dict[str, Overrides] = {
     "paper": {},
     "quick": {
-        "agent.steps": 12_000,
+        "agent.steps": 10_000,
         "agent.init": "wide",
-        "agent.learning_rate_steps": 6_000,
-        "agent.batch_size": 8,
+        "agent.learning_rate": 3e-4,
+        "agent.learning_rate_steps": 5_000,
+        "agent.batch_size": 16,
         "agent.update_interval": 2,
         "agent.target_interval": 200,
         "agent.epsilon_steps": 4_000,

@@ -44,6 +44,15 @@ VERBS = {"blur": "deblur", "noise": "denoise", "jpeg": "deJPEG"}
 """What a tool does against a distortion."""
 
 
+STOP = "stop"
+"""Name of the last action."""
+
+
+def labels_of(specs: Sequence[ToolSpec]) -> tuple[str, ...]:
+    """Return the names of all actions: of the tools, and at last :data:`STOP`."""
+    return (*(spec.label for spec in specs), STOP)
+
+
 def _specs(blur: Sequence[float], jpeg: Sequence[float]) -> tuple[ToolSpec, ...]:
     """Make the tools between neighbouring edges; the milder half of each kind is shallow."""
     noise = [10 * edge for edge in blur]
@@ -84,6 +93,11 @@ class Toolbox:
 
     def __len__(self) -> int:
         return len(self.tools)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of all actions: of the tools, and at last ``stop``."""
+        return labels_of(self.specs)
 
     def apply(self, tool_index: int, images: Array) -> Array:
         """Restore images with one tool.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,14 +82,27 @@ def _frame(explanation: Explanation, state: Any, maps: Any, name: str, actions: 
         for color, label in zip(palette, labels, strict=True)
     ]
     figure.legend(handles=handles, loc="lower center", ncols=columns, fontsize=8, frameon=False)
+    return rendered(figure)
+
+
+def rendered(figure: Figure) -> Image8:
+    """Return the pixels of a figure, uint8 (h, w, 3) red, green, blue."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
-def write_gif(explanation: Explanation, path: Path) -> None:
-    """Write an animation that repeats, as GIF."""
-    first, *others = (Pillow.fromarray(frame).quantize(256) for frame in frames(explanation))
+def write_gif(pictures: Iterable[Image8], path: Path, keep: Sequence[str]) -> None:
+    """Write an animation of :func:`frames` that repeats, as GIF.
+
+    Parameters
+    ----------
+    pictures : iterable of numpy.ndarray, uint8 (h, w, 3)
+    path : pathlib.Path
+    keep : sequence of str
+        Hexadecimal colours, those of the actions, that the 256 of every frame include.
+    """
+    first, *others = (_indexed(picture, keep) for picture in pictures)
     with replace_atomically(path) as temporary:
         first.save(
             temporary,
@@ -101,8 +114,22 @@ def write_gif(explanation: Explanation, path: Path) -> None:
         )
 
 
-def write_mp4(explanation: Explanation, path: Path) -> None:
-    """Write an animation as MP4 with H.264, which browsers and players decode.
+def _indexed(picture: Image8, keep: Sequence[str]) -> Pillow.Image:
+    """Reduce a picture to 256 colours."""
+    image, own = Pillow.fromarray(picture), 256 - len(keep)
+    palette = Pillow.new("P", (1, 1))
+    palette.putpalette(
+        [*(image.quantize(own).getpalette() or [])[: 3 * own], *b"".join(map(_rgb, keep))]
+    )
+    return image.quantize(palette=palette, dither=Pillow.Dither.NONE)
+
+
+def _rgb(color: str) -> bytes:
+    return bytes.fromhex(color.removeprefix("#"))
+
+
+def write_mp4(pictures: Iterable[Image8], path: Path) -> None:
+    """Write an animation of :func:`frames` as MP4 with H.264, which browsers and players decode.
 
     Raises
     ------
@@ -115,15 +142,15 @@ def write_mp4(explanation: Explanation, path: Path) -> None:
         raise ConfigError(
             "mp4 needs the package av: pip install 'pixelrl-chainer[video]', or write a .gif"
         ) from error
-    pictures: Sequence[Image8] = list(frames(explanation))
-    height, width = pictures[0].shape[:2]
+    shown = list(pictures)
+    height, width = shown[0].shape[:2]
     with (
         replace_atomically(path) as temporary,
         av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as container,
     ):
         stream = container.add_stream(CODEC, rate=RATE)
         stream.width, stream.height, stream.pix_fmt = width, height, PIXEL_FORMAT
-        for picture in pictures:
+        for picture in shown:
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             for _ in range(round(RATE * SECONDS)):
                 for packet in stream.encode(frame):

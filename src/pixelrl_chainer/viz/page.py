@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib import resources
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..files import replace_atomically
 from ..images import Image8, to_8bit
+from ..metrics import Metric
 from .palette import colors
 
 if TYPE_CHECKING:
@@ -133,14 +134,14 @@ def page_data(explanation: Explanation, facts: Mapping[str, str]) -> dict[str, A
         "actions": [
             {"name": action.name, "label": action.label, "color": color} for action, color in looks
         ],
-        "states": _compress([picture(state) for state in explanation.states]),
+        "states": compress([picture(state) for state in explanation.states]),
         "target": None if target is None else png(picture(target)),
         "target_name": "mask" if task.observes_target else "target",
         "maps": _maps(explanation, scale),
         "scales": scale,
         "ramps": {name: _ramp(RAMPS[name]) for name in scale},
         "counts": explanation.counts.tolist(),
-        "metrics": _metrics(explanation),
+        "metrics": metric_curves(task.metrics, explanation.scores),
     }
 
 
@@ -155,27 +156,29 @@ def _maps(explanation: Explanation, scale: Mapping[str, Any]) -> dict[str, list[
     for name, arguments in scale.items():
         pairs = zip(numbers[name], arguments, strict=True)
         maps[name] = [quantise(step, **of_step) for step, of_step in pairs]
-    packed = iter(_compress([p for found in maps.values() for s in found for p in s], noisy=True))
+    packed = iter(compress([p for found in maps.values() for s in found for p in s], noisy=True))
     return {name: [[next(packed) for _ in step] for step in found] for name, found in maps.items()}
 
 
-def _compress(images: list[Image8], *, noisy: bool = False) -> list[str]:
+def compress(images: list[Image8], *, noisy: bool = False) -> list[str]:
     """Compress images at the same time; the encoder leaves Python to others meanwhile."""
     with ThreadPoolExecutor() as pool:
         return list(pool.map(partial(png, noisy=noisy), images))
 
 
-def _metrics(explanation: Explanation) -> list[dict[str, Any]]:
-    """Return the scores of all states; JSON has no NaN."""
+def metric_curves(
+    metrics: Sequence[Metric], scores: Mapping[str, Sequence[float]]
+) -> list[dict[str, Any]]:
+    """Return the scores of all states, by metric; JSON has no NaN."""
     return [
         {
             "key": metric.key,
             "label": metric.label,
             "digits": metric.digits,
-            "values": [x if math.isfinite(x) else None for x in explanation.scores[metric.key]],
+            "values": [x if math.isfinite(x) else None for x in scores[metric.key]],
         }
-        for metric in explanation.task.metrics
-        if explanation.scores
+        for metric in metrics
+        if scores
     ]
 
 

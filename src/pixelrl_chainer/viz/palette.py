@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from matplotlib.colors import to_hex, to_rgb
+
 ACTION_COLORS = {
     "minus": "#0072B2",
     "nothing": "#E8E8E8",
@@ -34,6 +37,34 @@ ACTION_COLORS = {
     "red-blue-down": "#931B9D",
     "red-blue-up": "#F88EFF",
 }
+
+
+TOOL_RAMPS = {
+    "blur": ("#C9CCFF", "#8790D8", "#3F66D3", "#153272"),
+    "noise": ("#FFC56A", "#EB9F13", "#AA7000", "#754B00"),
+    "jpeg": ("#91EBAD", "#46B973", "#008446", "#003F1A"),
+}
+"""RL-Restore: a hue for each distortion, the darker the stronger what a tool is for."""
+
+STOP_COLOR = "#ABABAB"
+
+
+def tool_colors(distortions: Sequence[str]) -> list[str]:
+    """Hexadecimal colours of tools, given what each is for, and of stopping.
+
+    Parameters
+    ----------
+    distortions : sequence of str
+        Keys of :data:`TOOL_RAMPS`; of one kind the mildest first. Four of a kind have the colours
+        of its ramp, others lie between.
+    """
+    found = []
+    for place, kind in enumerate(distortions):
+        ramp = np.array([to_rgb(color) for color in TOOL_RAMPS[kind]])
+        rank, count = distortions[:place].count(kind), distortions.count(kind)
+        at = (len(ramp) - 1) * rank / max(count - 1, 1)
+        found.append(to_hex([np.interp(at, range(len(ramp)), channel) for channel in ramp.T]))
+    return [*found, STOP_COLOR]
 
 
 def colors(names: Sequence[str]) -> list[str]:

@@ -114,6 +114,11 @@ function draw(name, attributes, ...children) {
   return element;
 }
 
+/** Two decimals; what is rounded to zero has no sign. */
+function fixed(number) {
+  return number.toFixed(2).replace(/^-0\.00$/, "0.00").replace("-", "−");
+}
+
 /** Three digits, and not more than four decimals. */
 function figureText(number) {
   return `${Number(Number(number.toPrecision(3)).toFixed(4))}`.replace("-", "−");
@@ -133,14 +138,16 @@ class Viewer {
     const palette = data.actions.map((action) => rgb(action.color));
     this.tables = {
       image: colourTable((level) => [level, level, level]),
-      action: colourTable((level) => palette[level] ?? [0, 0, 0]),
+      action: colourTable((level) => palette[level] ?? [255, 255, 255]),
     };
     for (const [name, ramp] of Object.entries(data.ramps)) {
       this.tables[name] = rampTable(ramp, data.scales[name][0].levels);
     }
     document.title = data.title;
     this.buildHeader();
-    this.buildDetails(this.buildPanels());
+    const grid = this.buildPanels();
+    if (data.decisions) grid.append(this.buildDecisions());
+    this.buildDetails(grid);
     this.listen();
     this.show();
     this.ready = this.decodeAll();
@@ -196,7 +203,8 @@ class Viewer {
       const captions = make("figcaption", {}, caption, scale);
       grid.append(make("figure", { "data-kind": kind }, captions, canvas));
       const buffers = [document.createElement("canvas"), document.createElement("canvas")];
-      this.panels.push({ kind, title, canvas, caption, scale, buffers, drawn: ["", ""] });
+      const shown = data.titles?.[kind] ?? title;
+      this.panels.push({ kind, title: shown, canvas, caption, scale, buffers, drawn: ["", ""] });
     }
     this.root.append(grid);
     return grid;
@@ -218,19 +226,26 @@ class Viewer {
     const { data } = this;
     this.pixelTitle = make("h2", { id: "pixel-text", "aria-live": "polite" }, "Pixel");
     this.pixelBody = make("tbody");
-    const names = ["step", "value", "action", "prob.", "expected return"];
-    if (data.maps.reward) names.push("reward");
+    const names = ["step", "value"];
+    if (data.maps.action) names.push(data.decisions ? "vote" : "action");
+    const rest = { probability: "prob.", value: "expected return", reward: "reward" };
+    for (const [kind, name] of Object.entries(rest)) if (data.maps[kind]) names.push(name);
     const head = make("tr", {}, ...names.map((name) => make("th", { scope: "col" }, name)));
     const table = make("table", { id: "pixel" }, make("thead", {}, head), this.pixelBody);
     this.shares = make("ul", { class: "legend", id: "legend" });
     this.charts = make("div");
-    grid.append(make("section", { class: "pixel", tabindex: 0, "aria-labelledby": "pixel-text" },
+    const pixel = make("section", { class: "pixel", tabindex: 0, "aria-labelledby": "pixel-text" },
       this.pixelTitle, table,
       make("p", { class: "hint" }, "Point at a view, or focus one and move by Shift and arrow " +
-        "keys. ← and → change the step; + − 0, Ctrl and wheel, or two fingers zoom; drag to pan.")));
-    this.root.append(make("section", { class: "details" },
-      make("section", {}, make("h2", {}, "Share of the actions"), this.buildShares(), this.shares),
-      make("section", { id: "charts" }, this.charts)));
+        "keys. ← and → change the step; + − 0, Ctrl and wheel, or two fingers zoom; drag to pan."));
+    const details = make("section", { class: "details" });
+    (data.maps.action ? grid : details).append(pixel);
+    if (!data.decisions) {
+      details.append(make("section", {}, make("h2", {}, "Share of the actions"),
+        this.buildShares(), this.shares));
+    }
+    details.append(make("section", { id: "charts" }, this.charts));
+    this.root.append(details);
   }
 
   buildShares() {
@@ -254,11 +269,67 @@ class Viewer {
     return svg;
   }
 
+  /** What a toolchain's agent expected of every action: a column of bars for each step. */
+  buildDecisions() {
+    const { actions, decisions, forbidden, counts } = this.data;
+    const all = decisions.flatMap(({ values }) => values).filter((value) => value !== null);
+    // Later steps bring less, so each has a scale of its own; what would do harm may be far below
+    // what would help: such bars are cut. figures.py has the same scales.
+    const scales = decisions.map(({ values }) => {
+      const known = values.filter((value) => value !== null);
+      const high = Math.max(0, ...known, Math.max(...all) / 10), lowest = Math.min(0, ...known);
+      const low = high > 0 ? Math.max(lowest, -1.5 * high) : lowest;
+      return { low, span: high - low || 1 };
+    });
+    const several = counts[0].reduce((a, b) => a + b) > 1;
+    const names = ["expected return", ...(several ? ["votes"] : []),
+      ...(decisions[0].outcomes ? ["PSNR"] : [])];
+    const steps = make("tr", {}, make("td")), heads = make("tr", {}, make("th", { scope: "col" }, "tool"));
+    decisions.forEach(({ taken, preferred }, t) => {
+      const button = make("button", { type: "button" }, `step ${t + 1}`);
+      button.addEventListener("click", () => this.go(t));
+      const instead = taken === preferred ? "" : `, given instead of ${actions[preferred].label}`;
+      steps.append(make("th", { scope: "colgroup", colspan: names.length, class: `step t${t}` }, button,
+        make("div", {}, actions[taken].label + instead)));
+      heads.append(...names.map((name) => make("th", { scope: "col", class: `step t${t}` }, name)));
+    });
+    const rows = actions.map(({ label, color }, i) => {
+      const swatch = make("span", { class: "swatch", style: `background: ${color}` });
+      const banned = forbidden.includes(i) ? make("span", { class: "hint" }, " (forbidden)") : "";
+      const row = make("tr", {}, make("th", { scope: "row" }, swatch, label, banned));
+      decisions.forEach(({ taken, values, votes, outcomes }, t) => {
+        const attributes = { class: `step t${t}${i === taken ? " taken" : ""}` }, value = values[i];
+        const { low, span } = scales[t];
+        const from = Math.max(Math.min(value, 0), low), to = Math.max(value, 0);
+        const bar = make("i", { style: `background: ${color};` +
+          `left: ${(100 * (from - low)) / span}%; width: ${(100 * (to - from)) / span}%` });
+        const zero = make("b", { style: `left: ${(-100 * low) / span}%` });
+        const text = value === null ? "–" : fixed(value);
+        row.append(make("td", { ...attributes, "data-value": value }, make("span", { class: "bar" }, bar, zero),
+          make("span", {}, i === taken ? `▸ ${text}` : text)));
+        if (several) row.append(make("td", attributes, votes[i] ? `${(100 * votes[i]).toFixed(0)} %` : ""));
+        if (outcomes) {
+          const best = outcomes[i] === Math.max(...outcomes);
+          row.append(make("td", attributes, `${best ? "★ " : ""}${outcomes[i]?.toFixed(2) ?? "–"}`));
+        }
+      });
+      return row;
+    });
+    const notes = ["▸ was taken; bars show what the agent expects from here to the end, each step on a " +
+      "scale of its own, and are cut far below zero",
+      several ? "the mean over its patches, of which each has a vote" : "",
+      decisions[0].outcomes ? "PSNR (dB) is what one use of the tool leads to, ★ the best" : ""];
+    this.decisionTable = make("table", { id: "decisions" }, make("thead", {}, steps, heads),
+      make("tbody", {}, ...rows));
+    return make("section", { class: "decisions", tabindex: 0, "aria-label": "what was expected" },
+      this.decisionTable, make("p", { class: "hint" }, `${notes.filter(Boolean).join("; ")}.`));
+  }
+
   /** Curve of a metric over the states, with its figures. */
   curve({ label, digits, values }) {
     const known = values.filter((value) => value !== null);
     const low = Math.min(...known), high = Math.max(...known), last = values.length - 1;
-    const x = (t) => 24 + (352 * t) / last;
+    const x = (t) => 24 + (352 * t) / (last || 1);
     const y = (value) => 92 - (64 * (value - low)) / (high - low || 1);
     const points = values.map((value, t) => [t, value]).filter(([, value]) => value !== null);
     const svg = draw("svg", { viewBox: "0 0 400 132", role: "img",
@@ -294,7 +365,7 @@ class Viewer {
     }
     for (let t = 0; t <= data.steps; t++) {
       decoded.state[t] = await decodePng(data.states[t]);
-      for (const name of t < data.steps ? Object.keys(data.maps) : []) {
+      for (const name of Object.keys(data.maps).filter((name) => data.maps[name][t])) {
         decoded[name] ??= [];
         decoded[name][t] = [];
         for (const plane of data.maps[name][t]) decoded[name][t].push(await decodePng(plane));
@@ -325,6 +396,15 @@ class Viewer {
 
   showDetails() {
     const { data, step } = this;
+    this.charts.replaceChildren(...data.metrics.map((metric) => this.curve(metric)));
+    if (data.decisions) {
+      const last = data.decisions.length - 1;
+      for (const cell of this.decisionTable.querySelectorAll(".step")) {
+        cell.classList.toggle("now", cell.classList.contains(`t${step}`));
+        cell.classList.toggle("shown", cell.classList.contains(`t${Math.min(step, last)}`));
+      }
+      return;
+    }
     const t = Math.min(step, data.steps - 1), row = data.counts[t];
     const total = row.reduce((a, b) => a + b);
     this.shareMark.setAttribute("y", 22 * t + 1);
@@ -332,7 +412,6 @@ class Viewer {
     this.shares.replaceChildren(...data.actions.map(({ label, color }, i) => make("li", {},
       make("b", {}, `${((100 * row[i]) / total).toFixed(1)} %`),
       make("span", { class: "swatch", style: `background: ${color}` }), label)));
-    this.charts.replaceChildren(...data.metrics.map((metric) => this.curve(metric)));
   }
 
   /** Level of a map at the cursor, or null while it is not decoded. */
@@ -360,9 +439,9 @@ class Viewer {
     for (let t = 0; t <= data.steps; t++) {
       const cells = [make("th", { scope: "row" }, t < data.steps ? `${t + 1}` : "result"),
         make("td", {}, this.stateText(t))];
-      const action = t < data.steps ? this.level("action", t) : null;
+      const action = this.level("action", t);
       if (action !== null) {
-        const { label, color } = data.actions[action];
+        const { label, color } = data.actions[action] ?? { label: "in no patch", color: "#fff" };
         const swatch = make("span", { class: "swatch", style: `background: ${color}` });
         cells.push(make("td", {}, swatch, label));
         for (const kind of ["probability", "value", "reward"]) {
@@ -408,13 +487,15 @@ class Viewer {
 
   paint() {
     const { data, decoded, step, plane } = this;
-    const name = step === 0 ? "input" : `image after step ${step}`;
+    const tool = data.decisions ? `: ${data.actions[data.decisions[step - 1]?.taken]?.label}` : "";
+    const name = step === 0 ? "input" : `image after step ${step}${tool}`;
     for (const panel of this.panels) {
       const { kind } = panel, isImage = kind === "image";
       const image = isImage ? decoded.state[step] : decoded[kind]?.[step]?.[plane];
       const other = isImage && this.other();
       panel.caption.textContent = isImage ? name + (other ? `, left of the line: ${other[0]}` : "")
-        : step < data.steps ? `${panel.title}, step ${step + 1}` : `${panel.title}: no more steps`;
+        : step < data.counts.length ? `${panel.title}, step ${step + 1}`
+          : `${panel.title}: no more steps`;
       panel.canvas.setAttribute("aria-label", panel.caption.textContent);
       panel.scale.replaceChildren(...this.scaleOf(kind));
       if (image) this.fill(panel, 0, `${step} ${plane}`, image);
