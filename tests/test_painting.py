@@ -122,6 +122,18 @@ def test_the_history_has_an_end() -> None:
     assert count == HISTORY
 
 
+def test_the_history_fits_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pixelrl_chainer.painting.HISTORY_BYTES", 2 * 3 * 12 * 16)
+    painting = Painting(SHAPE, 9)
+    for action in range(5):
+        painting.rectangle(0, (0, 0), (99, 99), action)
+    steps = 0
+    while painting.undo() is not None:
+        steps += 1
+    assert steps == 3
+    assert (painted(painting) == 1).all()
+
+
 def test_freeing_a_step() -> None:
     painting = Painting(SHAPE, 9)
     painting.rectangle(1, (0, 0), (9, 9), 3)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import json
 import struct
+import threading
+import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +21,19 @@ import small
 pytest.importorskip("fastapi", reason="FastAPI is not installed (extra studio)")
 testclient = pytest.importorskip("fastapi.testclient", reason="httpx is not installed")
 
+from pixelrl_chainer import shipped  # noqa: E402
 from pixelrl_chainer.errors import ConfigError, DataError  # noqa: E402
 from pixelrl_chainer.explanation import Explanation, replay_file  # noqa: E402
 from pixelrl_chainer.images import to_8bit  # noqa: E402
 from pixelrl_chainer.progress import no_progress  # noqa: E402
 from pixelrl_chainer.steering import FREE, read_maps  # noqa: E402
+from pixelrl_chainer.studio import session as session_module  # noqa: E402
 from pixelrl_chainer.studio import sessions, uploads  # noqa: E402
 from pixelrl_chainer.studio.asking import MAX_STEPS, Settings, networks  # noqa: E402
+from pixelrl_chainer.studio.running import Stopped  # noqa: E402
 from pixelrl_chainer.studio.server import create_app  # noqa: E402
 from pixelrl_chainer.studio.session import Session  # noqa: E402
 from pixelrl_chainer.studio.uploads import Upload, accept, safe_name  # noqa: E402
-from pixelrl_chainer.studio.watching import Stopped  # noqa: E402
 
 HEIGHT, WIDTH = 60, 70
 NOISY = Settings(degrade=True, weights="pretrained")
@@ -186,19 +191,89 @@ def test_saved_maps_lead_to_the_same_image(tmp_path: Path) -> None:
     assert scores["psnr"] == (kept.scores["psnr"][0], kept.scores["psnr"][-1])
 
 
-def test_a_stopped_run_leaves_the_one_before() -> None:
+def test_a_run_that_is_ended_leaves_the_one_before() -> None:
     session = opened()
     before = run(session)
     seen = []
 
     def watch(step: int, *maps: Any) -> None:
         seen.append(step)
-        session.stop()
+        raise Stopped
 
     with pytest.raises(Stopped):
-        session.run(NOISY, watch, no_progress)
+        session.run(Settings(degrade=True, weights="pretrained", seed=1), watch, no_progress)
     assert seen == [1]
     assert session.found is before
+    run(session)
+    assert session.change is not None and session.change.pixels == 0
+
+
+def test_another_image_is_another_start() -> None:
+    session = opened()
+    run(session)
+    session.image = Upload("b.png", png(height=40))
+    assert run(session).states.shape[2] == 40
+    assert session.change is None
+
+
+def test_repeated_actions_outlive_edits_that_were_undone() -> None:
+    """What comes back is what the agents did, not what they would do on the edited images."""
+    session = opened()
+    before = run(session)
+    everywhere = [(0, 0), (WIDTH, HEIGHT)]
+    for step in (0, 3):
+        session.edit("rectangle", step, 8, 0, None, 1, everywhere)
+    keep = Settings(degrade=True, weights="pretrained", keep=True)
+    run(session, keep)
+    session.edit("undo", 0, 0, 0, None, 1, [])
+    session.edit("undo", 0, 0, 0, None, 1, [])
+    after = run(session, keep)
+    np.testing.assert_array_equal(after.action_maps, before.action_maps)
+    np.testing.assert_array_equal(after.states, before.states)
+
+
+def test_a_forbidden_action_is_not_repeated() -> None:
+    session = opened()
+    before = run(session)
+    common = int(np.bincount(before.action_maps[0].ravel()).argmax())
+    name = before.task.action_set.names[common]
+    settings = Settings(degrade=True, weights="pretrained", keep=True, forbidden=(name,))
+    after = run(session, settings)
+    assert not (after.action_maps == common).any()
+    np.testing.assert_array_equal(
+        np.where(before.action_maps[0] == common, after.action_maps[0], before.action_maps[0]),
+        after.action_maps[0],
+    )
+    assert session.facts["forbidden"] == name
+    assert session.facts["other actions"] == "as in the run before"
+
+
+def test_an_edit_beyond_the_end_can_be_undone() -> None:
+    session = opened()
+    run(session)
+    session.edit("stroke", 4, 0, 0, None, 1, [(9, 9)])
+    run(session, Settings(degrade=True, weights="pretrained", steps=2))
+    assert "painted" not in session.facts
+    assert session.edit("undo", 0, 0, 0, None, 1, []) == 4
+    assert not session.has_step(4)
+    with pytest.raises(ConfigError, match="step 5: expected one from 1 to 2"):
+        session.edit("stroke", 4, 0, 0, None, 1, [(9, 9)])
+
+
+def test_the_target_is_left_out_where_the_image_is_corrupted() -> None:
+    session = opened()
+    session.target = Upload("m.png", png(height=40))
+    assert run(session).target is not None
+
+
+def test_undefined_scores_are_no_trouble() -> None:
+    """SSIM needs 7 pixels; JSON has no NaN."""
+    session = Session()
+    session.open(Upload("a.png", png(height=5, width=9)))
+    run(session)
+    run(session)
+    assert session.change is not None
+    assert session.change.scores["ssim"] == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -210,13 +285,22 @@ def test_a_stopped_run_leaves_the_one_before() -> None:
         (Settings(level=-3.0, degrade=True), "task.level = -3"),
         (Settings(weights="/etc/passwd"), "weights '/etc/passwd': expected one of pretrained"),
         (Settings(forbidden=("melt",)), "unknown action 'melt'"),
-        (Settings(task="color"), "no weights for color"),
-        (Settings(task="saliency"), "saliency"),
+        (Settings(task="color"), "no network fits color"),
+        (Settings(task="saliency"), "no network fits saliency"),
     ],
 )
 def test_bad_settings_are_named(settings: Settings, message: str) -> None:
     with pytest.raises((ConfigError, DataError), match=message):
         run(opened(), settings)
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_numbers_that_overflow_are_refused() -> None:
+    session = Session(given=(shipped.FOLDER / "denoise-gaussian-sigma25-convgru.npz",))
+    session.open(Upload("a.png", png()))
+    with pytest.raises(ConfigError, match="choose a smaller level"):
+        run(session, Settings(degrade=True, level=1e30))
+    assert session.found is None
 
 
 def test_an_episode_must_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +329,8 @@ def test_networks_that_do_not_fit_are_not_offered(tmp_path: Path) -> None:
         (".hidden", "hidden"),
         ("a\0b\n<script>.png", "a_b_script_.png"),
         ("", "image"),
-        ("é" * 200 + ".png", "é" * 76 + ".png"),
+        ("é" * 200 + ".png", "é" * 38 + ".png"),
+        ("𝒳" * 200, "𝒳" * 20),
     ],
 )
 def test_names_are_harmless(name: str, expected: str) -> None:
@@ -316,7 +401,7 @@ def test_a_visit(client: Any, tmp_path: Path) -> None:
         "name": "a.png"
     }
     told = [event for event in events(client, who) if event["event"] != "waiting"]
-    assert [event["event"] for event in told] == ["step"] * 5 + ["done"]
+    assert [event["event"] for event in told] == ["begun", *["step"] * 5, "done"]
     data = told[-1]["data"]
     assert (data["width"], data["height"], data["steps"]) == (WIDTH, HEIGHT, 5)
     assert told[-1]["change"] is None
@@ -392,10 +477,12 @@ def test_the_least_used_session_is_closed(client: Any, monkeypatch: pytest.Monke
         ("/api/run", b"{", "Invalid JSON"),
         ("/api/run", b'{"task": "sharpen"}', "unknown task"),
         ("/api/run", b'{"task": "color", "weights": 7}', "weights: Input should be a valid string"),
-        ("/api/run", b'{"task": "color", "file": "x"}', "file: Extra inputs"),
+        ("/api/run", b'{"task": "color", "file": "x"}', "file: Unexpected keyword"),
         ("/api/run", b'{"task": "color", "steps": 1e9}', "steps"),
         ("/api/edit", b'{"kind": "stroke", "points": [[1, 1]]}', "run the agents first"),
         ("/api/edit", b'{"kind": "stroke", "points": [[1e99, 1]]}', "points.0.0"),
+        ("/api/edit", b'{"kind": "stroke", "points": [[1]]}', "points.0"),
+        ("/api/edit", b'{"kind": "stroke", "points": [[1, 2, 3]]}', "points.0"),
         ("/api/edit", b'{"kind": "melt"}', "run the agents first"),
         ("/api/pixel", b'{"column": 0, "row": 0}', "run the agents first"),
         ("/api/run", b" " * (2**20 + 1), "at most 1 MB"),
@@ -419,21 +506,87 @@ def test_what_goes_wrong_in_a_run_is_an_event(client: Any) -> None:
     assert "no image is open" in events(client, who)[-1]["error"]
     client.post("/api/image", content=png(), headers=who)
     (*_, last) = events(client, who, task="color", degrade=False, weights="")
-    assert (last["event"], "no weights for color" in last["error"]) == ("error", True)
+    assert (last["event"], "no network fits color" in last["error"]) == ("error", True)
     (*_, last) = events(client, who, weights="nowhere")
     assert "expected one of" in last["error"]
     assert events(client, who)[-1]["event"] == "done"
 
 
-def test_nothing_is_edited_while_the_agents_work(client: Any) -> None:
-    who = begin(client)
-    session = client.app.state.studio.find(who["X-Session"])
-    session.busy = True
-    for path in ("/api/edit", "/api/run", "/api/image", "/api/sample?name=camera.png"):
-        answer = client.post(path, content=b"{}", headers=who)
-        assert (answer.status_code, "at work" in answer.text) == (400, True)
+class Held:
+    """Runs that begin and then wait until they may go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        explain = session_module.explain
+
+        def held(*args: Any, **kwargs: Any) -> Explanation:
+            self.begun.set()
+            assert self.go_on.wait(60)
+            return explain(*args, **kwargs)
+
+        monkeypatch.setattr(session_module, "explain", held)
+
+
+def test_nothing_is_edited_while_the_agents_work(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, who = Held(monkeypatch), begin(client)
+    client.post("/api/image", content=png(), headers=who)
+    pool = ThreadPoolExecutor(1)
+    told = pool.submit(events, client, who)
+    assert held.begun.wait(60)
+    for path, body in (
+        ("/api/edit", b'{"kind": "undo"}'),
+        ("/api/run", json.dumps(asked()).encode()),
+        ("/api/image", png()),
+        ("/api/target", b""),
+        ("/api/sample?name=camera.png", b""),
+        ("/api/pixel", b'{"column": 0, "row": 0}'),
+    ):
+        answer = client.post(path, content=body, headers=who)
+        assert (path, answer.status_code, "at work" in answer.text) == (path, 400, True)
+    assert client.get("/api/export/png", headers=who).status_code == 400
     assert client.post("/api/stop", headers=who).status_code == 200
-    assert session.stopped.is_set()
+    held.go_on.set()
+    assert told.result(60)[-1] == {"event": "stopped"}
+    assert events(client, who)[-1]["event"] == "done"
+
+
+def test_a_run_waits_for_others_and_can_be_stopped_meanwhile(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, one, other = Held(monkeypatch), begin(client), begin(client)
+    for who in (one, other):
+        client.post("/api/image", content=png(), headers=who)
+    pool = ThreadPoolExecutor(2)
+    first = pool.submit(events, client, one)
+    assert held.begun.wait(60)
+    second = pool.submit(events, client, other)
+    while not client.app.state.studio.find(other["X-Session"]).turn.busy:
+        time.sleep(0.01)
+    client.post("/api/stop", headers=other)
+    time.sleep(0.4)  # until it says that it waits
+    held.go_on.set()
+    assert [event["event"] for event in second.result(60)] == ["waiting", "stopped"]
+    assert first.result(60)[-1]["event"] == "done"
+
+
+def test_closing_a_session_ends_its_run(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, who = Held(monkeypatch), begin(client)
+    client.post("/api/image", content=png(), headers=who)
+    pool = ThreadPoolExecutor(1)
+    told = pool.submit(events, client, who)
+    assert held.begun.wait(60)
+    client.delete("/api/session", headers=who)
+    held.go_on.set()
+    assert told.result(60)[-1] == {"event": "stopped"}
+
+
+def test_pages_from_elsewhere_are_refused(client: Any) -> None:
+    answer = client.post("/api/session", headers={"Origin": "https://evil.example"})
+    assert answer.status_code == 403
+    own = client.post("/api/session", headers={"Origin": "http://127.0.0.1:8000"})
+    assert own.status_code == 200
 
 
 def test_only_its_own_pages_are_served(client: Any) -> None:

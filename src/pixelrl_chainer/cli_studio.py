@@ -13,6 +13,9 @@ from .errors import ConfigError
 
 NEEDS = ("fastapi", "uvicorn")
 
+LOCAL = ("127.0.0.1", "localhost", "::1")
+EVERYWHERE = ("0.0.0.0", "::")
+
 
 @cli.command("studio")
 @click.option(
@@ -54,16 +57,18 @@ def studio_command(
 
     for path in weights:
         load_network(path)
-    hosts = LOCAL_HOSTS if host in ("127.0.0.1", "localhost", "::1") else ("*",)
+    hosts = ("*",) if host in EVERYWHERE else (*LOCAL_HOSTS, f"[{host}]" if ":" in host else host)
     app = create_app(weights, select_device(device), max_pixels=max_side**2, hosts=hosts)
     with _listen(host, port) as listener:
         url = _url(host, listener.getsockname()[1])
         click.echo(f"studio: {url} (Ctrl-C ends it)")
-        if hosts == ("*",):
+        if host not in LOCAL:
             click.echo("everybody who can reach this address can use it; there is no password")
         if open_browser:
             webbrowser.open(url)
-        config = uvicorn.Config(app, log_level="warning", lifespan="on")
+        config = uvicorn.Config(
+            app, log_level="warning", lifespan="on", timeout_graceful_shutdown=1
+        )
         uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -15,7 +15,10 @@ ActionMaps = NDArray[np.int8]
 Mask = NDArray[np.bool_]
 
 HISTORY = 200
-"""Edits that can be undone."""
+"""Edits that can be undone,"""
+
+HISTORY_BYTES = 2**28
+"""unless all of them need more memory than this."""
 
 
 class Edit(NamedTuple):
@@ -25,6 +28,11 @@ class Edit(NamedTuple):
     window: tuple[slice, slice, slice]
     before: ActionMaps
     after: ActionMaps
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds."""
+        return self.before.nbytes + self.after.nbytes
 
 
 class Painting:
@@ -176,6 +184,8 @@ class Painting:
         after = maps[window].copy()
         if (before != after).any():
             self._done = [*self._done[1 - HISTORY :], Edit(step, window, before, after)]
+            while len(self._done) > 1 and sum(edit.size for edit in self._done) > HISTORY_BYTES:
+                del self._done[0]
             self._undone = []
 
 

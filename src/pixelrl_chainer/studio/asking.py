@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, ClassVar
 
 from .. import sources
 from ..config import build
 from ..env import PixelEnv, make_env
 from ..errors import ConfigError, PixelRLError
-from ..explanation import Maps
 from ..settings import Config
 from ..shipped import find, newest_run
-from ..steering import FREE
 from ..task import Task
 from ..tasks import make_task
 from ..weights import infer_config, network_file, read_npz
@@ -46,6 +45,8 @@ class Settings:
         Every pixel repeats its action of the run before, or the painted one; else the agents
         decide wherever nothing is painted, and react to what is.
     """
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "strict": True}  # for requests
 
     task: str = "denoise-gaussian"
     level: float | None = None
@@ -79,7 +80,9 @@ def networks(config: Config, given: Sequence[Path] = ()) -> dict[str, Path]:
         for file in sorted(folder.glob("*.npz") if folder else [])
     ]
     for path in (*given, *files):
-        found.setdefault("/".join(path.parts[-2:]), path)
+        parts = 2
+        while found.setdefault("/".join(path.parts[-parts:]), path) != path:
+            parts += 1  # more folders, until the name is no other's
     return {name: path for name, path in found.items() if path and _fits(path, env)}
 
 
@@ -101,16 +104,15 @@ def _shape(file: Path, changed: int) -> tuple[int, int] | None:
 
 
 def facts(
-    settings: Settings, network: Path, task: Task, painted: Mapping[int, Maps]
+    settings: Settings, network: Path, task: Task, painted: Mapping[int, int]
 ) -> dict[str, str]:
-    """Say below the title of a report what made it."""
-    strokes = ", ".join(
-        f"{int((maps != FREE).sum())} in step {step + 1}" for step, maps in painted.items()
-    )
+    """Say below the title of a report what made it; ``painted`` counts pixels by step."""
+    strokes = ", ".join(f"{count} in step {step + 1}" for step, count in sorted(painted.items()))
     facts = {
         "weights": settings.weights or "/".join(network.parts[-2:]),
         "corruption": f"{task.column or 'text'}, seed {settings.seed}" if settings.degrade else "",
         "forbidden": ", ".join(settings.forbidden),
         "painted": strokes,
+        "other actions": "as in the run before" if settings.keep else "",
     }
     return {key: value for key, value in facts.items() if value}

@@ -5,32 +5,29 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ..errors import DataError
+from .asking import Settings
 
 MAX_REQUEST = 2**20
 """Largest request in bytes that is no image."""
+
+MAX_POINTS = 2_000
+"""Of a stroke; the page sends fewer, the wider the brush is."""
+
+
+STRICT = ConfigDict(extra="forbid", strict=True)
 
 
 class Message(BaseModel):
     """What a request may hold; anything else is an error."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = STRICT
 
 
-class Asked(Message):
-    """A run: see :class:`.asking.Settings`."""
-
-    task: str
-    level: float | None = None
-    steps: int | None = None
-    weights: str = ""
-    degrade: bool = False
-    seed: int = 0
-    forbidden: list[str] = Field(default=[], max_length=100)
-    keep: bool = False
-
+ASKED = TypeAdapter(Settings)
+"""A run."""
 
 Coordinate = Annotated[int, Field(ge=-(10**6), le=10**6)]
 
@@ -44,7 +41,7 @@ class Edited(Message):
     old: int = 0
     plane: int | None = None
     size: float = 1
-    points: list[list[Coordinate]] = Field(default=[], max_length=10_000)
+    points: list[tuple[Coordinate, Coordinate]] = Field(default=[], max_length=MAX_POINTS)
 
 
 class Pixel(Message):

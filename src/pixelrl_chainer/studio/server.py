@@ -9,10 +9,13 @@ from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from ..backend import CPU, Device
@@ -23,10 +26,10 @@ from ..viz.page import page, page_data, picture, png, png_bytes
 from ..viz.palette import colors
 from . import uploads
 from .asking import Settings, networks
-from .messages import MAX_REQUEST, Asked, Edited, Pixel, received
-from .running import run_events
+from .messages import ASKED, MAX_REQUEST, Edited, Pixel, received
+from .running import Run
 from .session import Session
-from .sessions import Studio
+from .sessions import SessionOver, Studio
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
@@ -61,15 +64,7 @@ def session_of(request: Request, x_session: Annotated[str, Header()] = "") -> Se
     return studio_of(request).find(x_session)
 
 
-def idle_session(session: Annotated[Session, Depends(session_of)]) -> Session:
-    """Return the session, unless the agents are at work on it."""
-    if session.busy:
-        raise ConfigError("the agents are at work: wait for them, or stop them")
-    return session
-
-
 Open = Annotated[Session, Depends(session_of)]
-Idle = Annotated[Session, Depends(idle_session)]
 
 
 def _describe(task: Task) -> dict[str, Any]:
@@ -82,7 +77,6 @@ def _describe(task: Task) -> dict[str, Any]:
         "level": task.level if isinstance(task.level, float) else None,
         "degrades": task.degrade is not None,
         "needs_mask": task.observes_target,
-        "needs_colour": task.image_channels == 3,
         "actions": [
             {"name": action.name, "label": action.label, "color": color} for action, color in looks
         ],
@@ -90,14 +84,10 @@ def _describe(task: Task) -> dict[str, Any]:
 
 
 @router.get("/api/options")
-def options(request: Request) -> Any:
+def options() -> Any:
     """Tell what can be chosen."""
-    limits = {"bytes": uploads.MAX_BYTES, "pixels": studio_of(request).max_pixels}
-    return {
-        "tasks": [_describe(task) for task in TASKS.values()],
-        "samples": list(uploads.samples()),
-        "limits": limits,
-    }
+    tasks = [_describe(task) for task in TASKS.values()]
+    return {"tasks": tasks, "samples": uploads.samples(), "max_bytes": uploads.MAX_BYTES}
 
 
 @router.get("/api/networks")
@@ -120,79 +110,90 @@ def close_session(request: Request, x_session: Annotated[str, Header()] = "") ->
 
 
 @router.post("/api/image")
-async def open_image(request: Request, session: Idle, name: str = "image") -> Any:
+async def open_image(request: Request, session: Open, name: str = "image") -> Any:
     """Take the body for the image to work on."""
     data = await received(request, uploads.MAX_BYTES)
-    session.open(uploads.accept(name, data, studio_of(request).max_pixels))
-    return {"name": uploads.safe_name(name)}
+    image = uploads.accept(name, data, studio_of(request).max_pixels)
+    with session.turn.idle():
+        session.open(image)
+    return {"name": image.name}
 
 
 @router.post("/api/target")
-async def open_target(request: Request, session: Idle, name: str = "target") -> Any:
+async def open_target(request: Request, session: Open, name: str = "target") -> Any:
     """Take the body for the target; an empty body takes the target away."""
     data = await received(request, uploads.MAX_BYTES)
     limit = studio_of(request).max_pixels
-    session.target = uploads.accept(name, data, limit) if data else None
+    target = uploads.accept(name, data, limit) if data else None
+    with session.turn.idle():
+        session.target = target
     return {}
 
 
 @router.post("/api/sample")
-def open_sample(session: Idle, name: str) -> Any:
+def open_sample(session: Open, name: str) -> Any:
     """Open a bundled photograph."""
-    session.open(uploads.sample(name))
+    image = uploads.sample(name)
+    with session.turn.idle():
+        session.open(image)
     return {"name": name}
 
 
 @router.post("/api/run")
-async def run(request: Request, session: Idle) -> Response:
+async def run(request: Request, session: Open) -> Response:
     """Run the agents; one JSON line an event, see :mod:`.running`."""
-    asked = Asked.model_validate_json(await received(request, MAX_REQUEST))
-    settings = Settings(**{**asked.model_dump(), "forbidden": tuple(asked.forbidden)})
-    settings.config()  # what is wrong with it is said before anything begins
-    events = run_events(session, settings, studio_of(request).worker)
-    return StreamingResponse(events, media_type="application/x-ndjson")
+    settings = ASKED.validate_json(await received(request, MAX_REQUEST))
+    running = Run(session, settings, studio_of(request).worker)
+    return StreamingResponse(running.events(), media_type="application/x-ndjson")
 
 
 @router.post("/api/stop")
 def stop(session: Open) -> Any:
     """End the run that is going on."""
-    session.stop()
+    session.turn.stop()
     return {}
 
 
 @router.post("/api/edit")
-async def edit(request: Request, session: Idle) -> Any:
+async def edit(request: Request, session: Open) -> Any:
     """Paint, replace, free a step, undo or redo; return what changed."""
     asked = Edited.model_validate_json(await received(request, MAX_REQUEST))
-    step = session.edit(**{**asked.model_dump(), "points": [(p[0], p[1]) for p in asked.points]})
-    return _edited(session, step)
+    return await run_in_threadpool(_edit, session, asked)
 
 
-def _edited(session: Session, step: int | None) -> dict[str, Any]:
-    painting = session.painting
-    answer: dict[str, Any] = {
-        "painted": {} if painting is None else painting.counts(),
-        "undo": painting is not None and painting.can_undo,
-        "redo": painting is not None and painting.can_redo,
-    }
-    if step is not None:
-        maps = session.action_maps(step)
-        answer["step"] = step
-        answer["maps"] = [png(plane, noisy=True) for plane in maps]
-        answer["counts"] = session.counts(maps)
+def _edit(session: Session, asked: Edited) -> dict[str, Any]:
+    with session.turn.idle():
+        step = session.edit(**dict(asked))
+        painting = session.painting
+        answer: dict[str, Any] = {
+            "painted": {} if painting is None else painting.counts(),
+            "undo": painting is not None and painting.can_undo,
+            "redo": painting is not None and painting.can_redo,
+        }
+        if step is not None and session.has_step(step):
+            maps = session.action_maps(step)
+            answer["step"] = step
+            answer["maps"] = [png(plane, noisy=True) for plane in maps]
+            answer["counts"] = session.counts(maps)
     return answer
 
 
 @router.post("/api/pixel")
-async def pixel(request: Request, session: Idle) -> Any:
+async def pixel(request: Request, session: Open) -> Any:
     """Return all probabilities at a pixel: step, plane, action."""
     asked = Pixel.model_validate_json(await received(request, MAX_REQUEST))
-    return {"probabilities": session.probabilities(asked.column, asked.row)}
+    with session.turn.idle():
+        return {"probabilities": session.probabilities(asked.column, asked.row)}
 
 
 @router.get("/api/export/{kind}")
-def export(session: Idle, kind: str) -> Response:
+def export(session: Open, kind: str) -> Response:
     """Return the result (png), the action maps as painted (npz), or the report (html)."""
+    with session.turn.idle():
+        return _export(session, kind)
+
+
+def _export(session: Session, kind: str) -> Response:
     found = session.found
     if found is None or kind not in ("png", "npz", "html"):
         raise ConfigError(f"nothing to save as {kind!r}: run the agents, then png, npz or html")
@@ -214,11 +215,11 @@ def _serve(path: str) -> Response:
 
 def _refuse(request: Request, error: Exception) -> Response:
     """Say in one line what is wrong."""
-    if isinstance(error, ValidationError):
+    if isinstance(error, ValidationError | RequestValidationError):
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "request"
         return JSONResponse({"error": f"{where}: {first['msg']}"}, 400)
-    return JSONResponse({"error": str(error)}, 404 if isinstance(error, LookupError) else 400)
+    return JSONResponse({"error": str(error)}, 404 if isinstance(error, SessionOver) else 400)
 
 
 def create_app(
@@ -253,12 +254,15 @@ def create_app(
     app.include_router(router)
     for path in FILES:
         app.add_api_route(path, partial(_serve, path), methods=["GET"])
-    for kind in (PixelRLError, ValidationError, LookupError):
+    for kind in (PixelRLError, ValidationError, RequestValidationError):
         app.add_exception_handler(kind, _refuse)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
 
     @app.middleware("http")
     async def secure(request: Request, call_next: Any) -> Any:
+        origin = request.headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+            return JSONResponse({"error": "only the studio's own page may ask"}, 403)
         response = await call_next(request)
         response.headers.update(HEADERS)
         return response

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..backend import CPU, Array, Device, to_numpy
+from ..backend import CPU, Device
 from ..env import PixelEnv, make_env
 from ..errors import ConfigError
 from ..explanation import Explanation, Maps, explain
@@ -19,12 +17,12 @@ from ..painting import Painting
 from ..progress import Progress
 from ..results import load_policy
 from ..settings import Config
-from ..shipped import choose
 from ..steering import FREE, numbers_of, steered, write_maps
 from .asking import Settings, facts, networks
 from .changes import Change, compare
+from .turn import Turn
 from .uploads import Upload, read_start
-from .watching import Stopped, Watch, WatchedEnv
+from .watching import Watch, WatchedEnv
 
 MAX_BYTES = 2**31
 """Largest set of probability maps; other maps of an episode need about as much again."""
@@ -58,6 +56,8 @@ class Session:
     ----------
     found : Explanation or None
         The last run.
+    turn : Turn
+        Whether the agents are at work.
     change : Change or None
         What the last run changed in comparison with the one before, on the same first state.
     """
@@ -70,10 +70,9 @@ class Session:
         self.found: Explanation | None = None
         self.change: Change | None = None
         self.facts: dict[str, str] = {}
-        self.busy = False
-        self.stopped = threading.Event()
         self._start: Start | None = None
-        self._applied: dict[int, Maps] = {}
+        self._agents: list[Maps] = []
+        self.turn = Turn()
 
     @property
     def painting(self) -> Painting | None:
@@ -83,87 +82,93 @@ class Session:
     def open(self, image: Upload, target: Upload | None = None) -> None:
         """Work on another image; its target may follow as a second call's."""
         self.image, self.target, self.found, self._start = image, target, None, None
+        self._agents = []
 
     def run(self, settings: Settings, watch: Watch, progress: Progress) -> Explanation:
         """Let the agents work on the image, with what is painted, and keep what happened.
 
-        What is painted is forgotten when image, corruption or actions are others.
+        What is painted is forgotten when image, corruption or actions are others. An exception of
+        ``watch`` or ``progress`` ends the run.
 
         Raises
         ------
         PixelRLError
             If something does not fit; the last run is kept.
-        Stopped
-            After :meth:`stop`.
         """
-        self.stopped.clear()
         config = settings.config()
-        env = WatchedEnv(make_env(config).task, lambda *step: self._pass_on(watch, *step))
+        env = WatchedEnv(make_env(config).task, watch)
         forbidden = numbers_of(settings.forbidden, env.actions)
         chosen = self._network(settings, config)
         start = self._begin(settings, env)
         before = self.found if start is self._start else None
-        painted = {step: maps.copy() for step, maps in start.painting.overrides.items()}
-        overrides = {step: maps for step, maps in painted.items() if step < env.steps}
-        if settings.keep and before is not None:
-            known = range(min(env.steps, len(before.action_maps)))
-            overrides = {step: self.action_maps(step).astype(np.int8) for step in known}
+        keep = settings.keep and before is not None
         found = explain(
             load_policy(config, chosen, env, self.device),
             env,
             start.images,
             start.target,
             name=start.name,
-            overrides=overrides,
+            overrides=self._overrides(start, env.steps, keep, forbidden),
             forbidden_actions=forbidden,
             device=self.device,
-            progress=self._stoppable(progress),
+            progress=progress,
         )
+        _check_finite(found)
         self.change = None if before is None else compare(before, found)
-        self.found, self._start, self._applied = found, start, painted
+        self._agents = [
+            self._choice(found, step, start.painting.overrides.get(step), keep)
+            for step in range(env.steps)
+        ]
+        self.found, self._start = found, start
+        painted = {step: n for step, n in start.painting.counts().items() if step < env.steps}
         self.facts = facts(settings, chosen, env.task, painted)
         return found
 
-    def stop(self) -> None:
-        """End the run that is going on at its next step or tile."""
-        self.stopped.set()
+    def _overrides(
+        self, start: Start, steps: int, keep: bool, forbidden: Sequence[int]
+    ) -> dict[int, Maps]:
+        """Return what is prescribed, by step; with ``keep`` also the actions of the last run."""
+        painted = start.painting.overrides
+        prescribed = {step: maps.copy() for step, maps in painted.items() if step < steps}
+        for step, agents in enumerate(self._agents[:steps] if keep else ()):
+            kept = np.where(np.isin(agents, forbidden), FREE, agents)
+            prescribed[step] = steered(kept, painted.get(step)).astype(np.int8)
+        return prescribed
 
-    def _pass_on(self, watch: Watch, step: int, images: Array, action_maps: Array) -> None:
-        if self.stopped.is_set():
-            raise Stopped
-        watch(step, to_numpy(images), to_numpy(action_maps))
+    def _choice(self, found: Explanation, step: int, painted: Maps | None, keep: bool) -> Maps:
+        """Return what the agents do in a step where nothing is painted, uint8 (N, H, W).
 
-    def _stoppable(self, progress: Progress) -> Progress:
-        @contextmanager
-        def shown(total: int, description: str, initial: int = 0) -> Iterator[Callable[..., Any]]:
-            with progress(total, description, initial) as advance:
-
-                def checked(*done: Any) -> None:
-                    if self.stopped.is_set():
-                        raise Stopped
-                    advance(*done)
-
-                yield checked
-
-        return shown
+        Where something is, that is what they did before, or what they would have preferred.
+        """
+        chosen: Maps = found.action_maps[step]
+        if painted is None:
+            return chosen
+        repeats = keep and self.has_step(step)
+        others = self._agents[step] if repeats else found.probabilities[step].argmax(axis=1)
+        return np.where(painted == FREE, chosen, others).astype(np.uint8)
 
     def _network(self, settings: Settings, config: Config) -> Path:
         known = networks(config, self.given)
-        if settings.weights and settings.weights not in known:
+        if not known:
             raise ConfigError(
-                f"weights {settings.weights!r}: expected one of {', '.join(known) or 'none found'}"
+                f"no network fits {settings.task}: train one, or begin the studio with --weights"
             )
-        return known[settings.weights] if settings.weights else choose(None, config).weights
+        if settings.weights and settings.weights not in known:
+            raise ConfigError(f"weights {settings.weights!r}: expected one of {', '.join(known)}")
+        return known[settings.weights] if settings.weights else next(iter(known.values()))
 
     def _begin(self, settings: Settings, env: PixelEnv) -> Start:
         """Return where the run begins: where the one before did, unless something is new."""
         if self.image is None:
             raise ConfigError("no image is open: open one, or a sample")
-        key = (settings.task, settings.level, settings.degrade, settings.seed, self.target)
+        given = None if settings.degrade else self.target
+        if env.task.observes_target and given is None:
+            raise ConfigError(f"{env.task.name} needs the mask of the image: open it, too")
+        key = (settings.task, settings.level, settings.degrade, settings.seed, self.image, given)
         start = self._start
         if start is None or start.key != key:
             images, target = read_start(
-                env.task, self.image, self.target, degrade=settings.degrade, seed=settings.seed
+                env.task, self.image, given, degrade=settings.degrade, seed=settings.seed
             )
             painting = Painting((len(images), *images.shape[2:]), len(env.actions))
             start = Start(key, self.image.name, images, target, painting)
@@ -182,25 +187,22 @@ class Session:
             raise ConfigError("nothing to paint on: run the agents first")
         return self.painting
 
+    def has_step(self, step: int) -> bool:
+        """Whether the last run has a step of this number, from 0."""
+        return 0 <= step < len(self._agents)
+
     def action_maps(self, step: int) -> Maps:
         """Return the actions of a step as they are painted now, uint8 (N, H, W).
-
-        Where nothing is painted these are the agents' of the last run: where something was painted
-        then and no longer is, the most probable ones.
 
         Raises
         ------
         ConfigError
             If there was no run, or it has no such step.
         """
-        found = self.found
-        if found is None or not 0 <= step < len(found.action_maps):
+        if not self.has_step(step):
             raise ConfigError(f"step {step + 1}: expected a step of a finished run")
-        agents = found.action_maps[step]
-        if step in self._applied:
-            preferred = found.probabilities[step].argmax(axis=1)
-            agents = np.where(self._applied[step] == FREE, agents, preferred)
-        shown: Maps = steered(agents, self._painting().overrides.get(step)).astype(np.uint8)
+        override = self._painting().overrides.get(step)
+        shown: Maps = steered(self._agents[step], override).astype(np.uint8)
         return shown
 
     def counts(self, maps: Maps) -> list[int]:
@@ -246,7 +248,8 @@ class Session:
         Returns
         -------
         int or None
-            The step whose map is another now; None if there was nothing to undo or redo.
+            The step whose map is another now, perhaps beyond the end of the last run; None if there
+            was nothing to undo or redo.
 
         Raises
         ------
@@ -256,13 +259,14 @@ class Session:
         painting = self._painting()
         if kind in ("undo", "redo"):
             return painting.undo() if kind == "undo" else painting.redo()
-        maps = self.action_maps(step)
+        if not self.has_step(step):
+            raise ConfigError(f"step {step + 1}: expected one from 1 to {len(self._agents)}")
         if kind == "stroke":
             painting.stroke(step, points, size, action, plane)
         elif kind == "rectangle" and len(points) == 2:
             painting.rectangle(step, points[0], points[1], action, plane)
         elif kind == "replace":
-            painting.replace(step, maps, old, action, plane)
+            painting.replace(step, self.action_maps(step), old, action, plane)
         elif kind == "free":
             painting.free(step)
         else:
@@ -279,3 +283,10 @@ class Session:
             others["target"] = found.target
         actions = found.task.action_set
         write_maps(path, [self.action_maps(step) for step in maps], actions, others)
+
+
+def _check_finite(found: Explanation) -> None:
+    """Refuse numbers that no picture can show; ConfigError."""
+    for maps in (found.states, found.value_maps, found.reward_maps):
+        if maps is not None and not np.isfinite(maps).all():
+            raise ConfigError("the numbers of this episode overflow: choose a smaller level")

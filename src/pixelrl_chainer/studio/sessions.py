@@ -9,13 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..backend import Device
+from ..errors import PixelRLError
 from .session import Session
 
-MAX_SESSIONS = 16
-"""Open sessions; one more closes that which was used least recently."""
+MAX_SESSIONS = 8
+"""Open sessions; one more closes that which was used least recently, rather an idle one."""
 
 IDLE_SECONDS = 2 * 3600
 """A session that was not used for so long is closed when the next one opens."""
+
+
+class SessionOver(PixelRLError):
+    """A request names a session that is not open."""
 
 
 class Studio:
@@ -42,7 +47,9 @@ class Studio:
         """Open a session and return its secret name; idle ones are closed."""
         now = time.monotonic()
         idle = [name for name, used in self._used.items() if now - used > IDLE_SECONDS]
-        by_age = sorted(self._used, key=self._used.__getitem__)
+        by_age = sorted(
+            self._used, key=lambda name: (self._sessions[name].turn.busy, self._used[name])
+        )
         for name in {*idle, *by_age[: max(len(by_age) - MAX_SESSIONS + 1, 0)]}:
             self.close(name)
         name = secrets.token_urlsafe(24)
@@ -55,11 +62,11 @@ class Studio:
 
         Raises
         ------
-        LookupError
+        SessionOver
             If there is none of this name.
         """
         if name not in self._sessions:
-            raise LookupError("this session is over: reload the page to begin another")
+            raise SessionOver("this session is over: reload the page to begin another")
         self._used[name] = time.monotonic()
         return self._sessions[name]
 
@@ -68,10 +75,10 @@ class Studio:
         session = self._sessions.pop(name, None)
         self._used.pop(name, None)
         if session is not None:
-            session.stop()
+            session.turn.close()
 
     def close_all(self) -> None:
         """Stop everything; called when the server ends."""
         for name in list(self._sessions):
             self.close(name)
-        self.worker.shutdown()
+        self.worker.shutdown(cancel_futures=True)

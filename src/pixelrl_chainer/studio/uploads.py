@@ -25,6 +25,10 @@ MAX_PIXELS = 2_000 * 2_000
 """Largest image that is decoded."""
 
 
+FORMATS = ("BMP", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""What Pillow calls the formats that ``images`` reads."""
+
+
 @dataclass(frozen=True)
 class Upload:
     """A file as it was handed in.
@@ -41,9 +45,10 @@ class Upload:
 
 
 def safe_name(name: str) -> str:
-    """Reduce what a browser calls a file to letters, digits and ``._-``, without folders."""
+    """Reduce what a browser calls a file to letters, digits and ``._-``, at most 80 bytes."""
     last = re.split(r"[/\\]", name)[-1]
-    return re.sub(r"[^\w.-]+", "_", last).lstrip(".")[-80:] or "image"
+    harmless = re.sub(r"[^\w.-]+", "_", last).lstrip(".")
+    return harmless.encode()[-80:].decode(errors="ignore").lstrip(".") or "image"
 
 
 def accept(name: str, data: bytes, max_pixels: int = MAX_PIXELS) -> Upload:
@@ -60,7 +65,7 @@ def accept(name: str, data: bytes, max_pixels: int = MAX_PIXELS) -> Upload:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow, about sizes that are refused below
-            with Image.open(BytesIO(data)) as image:
+            with Image.open(BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
     except Image.DecompressionBombError as error:
         raise DataError(f"{name}: expected at most {_millions(max_pixels)}, found more") from error

@@ -9,11 +9,8 @@ from ..env import PixelEnv, Step
 from ..task import Task
 
 Watch = Callable[[int, Array, Array], None]
-"""Called after a step with its number from 1, images (B, C, H, W) and actions (B, H, W)."""
-
-
-class Stopped(Exception):
-    """Somebody wants the run to end."""
+"""Called after a step with its number from 1, images (B, C, H, W) and actions (B, H, W), which lie
+on the device; of a large image after the steps of each tile."""
 
 
 class WatchedEnv(PixelEnv):

@@ -8,14 +8,14 @@ const byId = (id) => document.getElementById(id);
 class PaintViewer extends Viewer {
   constructor(root, data, paint, before) {
     super(root, data);
-    Object.assign(this, { brush: paint, before, stroke: null });
+    Object.assign(this, { brush: paint, before, stroke: null, sent: false, ran: [] });
     if (before) this.compareInput.append(make("option", { value: "run" }, "run before"));
   }
 
   other() {
     if (this.compare !== "run") return super.other();
-    const state = this.before[this.step] ?? this.before.at(-1);
-    return state ? ["run before", state] : null;
+    const step = Math.min(this.step, this.before.length - 1), state = this.before[step];
+    return state ? [`run before, step ${step}`, state] : null;
   }
 
   /** Go on where another viewer was. */
@@ -23,6 +23,7 @@ class PaintViewer extends Viewer {
     Object.assign(this, { step: Math.min(other.step, this.data.steps), cursor: other.cursor,
       view: other.view, wipe: other.wipe, plane: other.plane });
     this.planeInput.value = this.plane;
+    this.wipeInput.value = 100 * this.wipe;
     if (other.compare && [...this.compareInput.options].some((o) => o.value === other.compare)) {
       this.compare = this.compareInput.value = other.compare;
     }
@@ -31,12 +32,22 @@ class PaintViewer extends Viewer {
 
   /** Show the maps of a step as they are painted now. */
   async repaint(step, maps, counts) {
+    await this.ready;
+    this.ran[step] ??= this.decoded.action[step];
     this.decoded.action[step] = await Promise.all(maps.map(decodePng));
     this.data.counts[step] = counts;
     for (const panel of this.panels) if (panel.kind === "action") panel.drawn = ["", ""];
     byId("histogram").replaceWith(this.buildShares());
     this.step = step;
     this.show();
+  }
+
+  /** Probability and reward are those of the last run: not known for an action painted since. */
+  level(kind, t) {
+    const { cursor, plane, data } = this, ran = this.ran?.[t]?.[plane];
+    const at = ran && cursor.y * data.width + cursor.x;
+    const painted = ran && ran.data[at] !== this.decoded.action[t][plane].data[at];
+    return painted && ["probability", "reward"].includes(kind) ? null : super.level(kind, t);
   }
 
   point(x, y) {
@@ -72,15 +83,31 @@ class PaintViewer extends Viewer {
   finish() {
     const points = this.brush.tool === "rectangle" ? [this.stroke[0], this.stroke.at(-1)]
       : this.stroke;
-    const sent = this.brush.done({ kind: this.brush.tool, step: this.step, points });
-    sent.finally(() => {
+    this.sent = true;
+    this.brush.done({ kind: this.brush.tool, step: this.step, points }).finally(() => {
       this.stroke = null;
+      this.sent = false;
       this.later();
     });
   }
 
+  /** Forget what was begun. */
+  drop() {
+    if (this.sent) return;
+    this.stroke = null;
+    this.later();
+  }
+
+  /** Add a place to the stroke, if it is far enough from the last for the width of the brush. */
+  draw(place) {
+    const last = this.stroke.at(-1);
+    const distance = Math.hypot(place[0] - last[0], place[1] - last[1]);
+    if (distance >= Math.max(1, this.brush.size / 8)) this.stroke.push(place);
+  }
+
   get paints() {
-    return Boolean(this.brush?.tool) && this.step < this.data.steps && !this.brush.busy;
+    return Boolean(this.brush?.tool) && this.step < this.data.steps && !this.brush.busy &&
+      !this.sent;
   }
 
   listenTo(panel) {
@@ -103,18 +130,21 @@ class PaintViewer extends Viewer {
     canvas.addEventListener("pointermove", (event) => {
       if (event.pointerId !== pointer) return;
       event.stopImmediatePropagation();
-      for (const each of event.getCoalescedEvents?.() ?? [event]) this.stroke.push(pixel(each));
-      this.stroke.push(pixel(event));
-      this.point(...this.stroke.at(-1));
+      for (const each of event.getCoalescedEvents?.() ?? []) this.draw(pixel(each));
+      this.draw(pixel(event));
+      this.point(...pixel(event));
     });
     canvas.addEventListener("pointerup", (event) => {
       if (event.pointerId !== pointer) return;
       pointer = null;
+      const last = pixel(event);
+      if (`${last}` !== `${this.stroke.at(-1)}`) this.stroke.push(last);
       this.finish();
     });
-    canvas.addEventListener("pointercancel", () => {
-      pointer = this.stroke = null;
-      this.later();
+    canvas.addEventListener("pointercancel", (event) => {
+      if (event.pointerId !== pointer) return;
+      pointer = null;
+      this.drop();
     });
     canvas.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || !this.paints || !this.cursor || pointer !== null) return;
@@ -147,10 +177,18 @@ class Studio {
 
   // ---- the server ----
 
-  /** Ask the server; errors are shown. */
+  /** Send a request in the name of the session. */
+  async fetch(path, { headers, ...options } = {}) {
+    try {
+      return await fetch(path, { ...options, headers: { "X-Session": this.session ?? "", ...headers } });
+    } catch {
+      throw new Error("The studio does not answer: is it still running in its terminal?");
+    }
+  }
+
+  /** Ask the server for JSON; throws what it refuses. */
   async ask(method, path, body, headers = {}) {
-    const response = await fetch(path, { method, body,
-      headers: { "X-Session": this.session ?? "", ...headers } });
+    const response = await this.fetch(path, { method, body, headers });
     const answer = await response.json().catch(() => ({ error: response.statusText }));
     if (!response.ok) throw new Error(answer.error ?? `${response.status}`);
     return answer;
@@ -166,8 +204,7 @@ class Studio {
     try {
       return await work();
     } catch (error) {
-      byId("error").textContent = error instanceof TypeError
-        ? "The studio does not answer: is it still running in its terminal?" : error.message;
+      byId("error").textContent = error.message;
       byId("error").hidden = false;
       return null;
     }
@@ -225,9 +262,8 @@ class Studio {
       const box = make("input", { type: "checkbox", value: name });
       box.checked = true;
       box.addEventListener("change", () => this.showSetup());
-      byId("allowed").append(make("label", {}, box,
-        make("span", { class: "swatch", style: `background: ${color}` }), label));
-      return box;
+      return make("label", {}, box,
+        make("span", { class: "swatch", style: `background: ${color}` }), label).firstChild;
     });
     byId("allowed").replaceChildren(...this.allowed.map((box) => box.parentElement));
     this.showSetup();
@@ -252,13 +288,28 @@ class Studio {
     byId("forbidden-text").textContent = forbidden ? `(${forbidden} forbidden)` : "(all)";
   }
 
-  async openFile() {
-    const [file] = byId("file").files, { bytes } = this.options.limits;
-    if (!file) return;
-    if (file.size > bytes) {
-      throw new Error(`${file.name}: expected at most ${bytes >> 20} MB, found ${file.size >> 20}`);
+  /** Send a file or the name of a sample; if it is refused, nothing stays chosen. */
+  async send(path, name, input, body) {
+    if (body?.size > this.options.max_bytes) {
+      input.value = "";
+      throw new Error(`${name}: expected at most ${this.options.max_bytes >> 20} MB, found ` +
+        `${body.size >> 20}`);
     }
-    await this.ask("POST", `/api/image?${new URLSearchParams({ name: file.name })}`, file);
+    this.lock(true);
+    try {
+      await this.ask("POST", `${path}?${new URLSearchParams({ name })}`, body);
+    } catch (error) {
+      input.value = "";
+      throw error;
+    } finally {
+      this.lock(false);
+    }
+  }
+
+  async openFile() {
+    const [file] = byId("file").files;
+    if (!file) return;
+    await this.send("/api/image", file.name, byId("file"), file);
     byId("sample").value = "";
     this.opened(file.name);
   }
@@ -266,7 +317,7 @@ class Studio {
   async openSample() {
     const name = byId("sample").value;
     if (!name) return;
-    await this.ask("POST", `/api/sample?${new URLSearchParams({ name })}`);
+    await this.send("/api/sample", name, byId("sample"));
     byId("file").value = "";
     byId("degrade").checked = this.task.degrades;
     this.showSetup();
@@ -275,7 +326,12 @@ class Studio {
 
   async openTarget() {
     const [file] = byId("target").files;
-    await this.ask("POST", `/api/target?${new URLSearchParams({ name: file?.name ?? "" })}`, file);
+    await this.send("/api/target", file?.name ?? "", byId("target"), file);
+  }
+
+  /** Keep the settings as they are while something is under way. */
+  lock(yes) {
+    for (const part of byId("setup").querySelectorAll("fieldset, #run")) part.disabled = yes;
   }
 
   opened(name) {
@@ -285,6 +341,7 @@ class Studio {
   }
 
   forget() {
+    clearTimeout(this.resting);
     this.viewer?.close();
     this.viewer = null;
     for (const id of ["paint", "export", "change", "probabilities"]) byId(id).hidden = true;
@@ -307,8 +364,8 @@ class Studio {
     this.busy(true);
     await this.attempt(async () => {
       const asked = this.asked(), { task } = this;
-      const response = await fetch("/api/run", { method: "POST", body: JSON.stringify(asked),
-        headers: { "X-Session": this.session, "Content-Type": "application/json" } });
+      const response = await this.fetch("/api/run", { method: "POST", body: JSON.stringify(asked),
+        headers: { "Content-Type": "application/json" } });
       if (!response.ok) throw new Error((await response.json()).error);
       for await (const line of lines(response.body)) await this.happened(JSON.parse(line), task);
     });
@@ -316,7 +373,7 @@ class Studio {
   }
 
   busy(yes) {
-    byId("run").disabled = yes;
+    this.lock(yes);
     byId("stop").hidden = byId("progress").hidden = !yes;
     byId("progress").removeAttribute("value");
     if (yes) byId("status").textContent = "";
@@ -330,11 +387,11 @@ class Studio {
 
   async happened(event, task) {
     const progress = byId("progress"), status = byId("status");
-    if (event.event === "waiting") status.textContent = "Waiting for another session.";
+    if (event.event === "waiting") status.textContent = "Waiting for others.";
+    else if (event.event === "begun") status.textContent = "The agents begin.";
     else if (event.event === "step") {
-      const of = Number(byId("steps").value);
-      Object.assign(progress, { max: of, value: event.step });
-      status.textContent = `step ${event.step} of ${of}`;
+      Object.assign(progress, { max: event.steps, value: event.step });
+      status.textContent = `step ${event.step} of ${event.steps}`;
       await this.showLive(event, task);
     } else if (event.event === "tiles") {
       Object.assign(progress, { max: event.total, value: event.done });
@@ -349,7 +406,7 @@ class Studio {
     const palette = task.actions.map(({ color }) => rgb(color));
     const pictures = [
       [`image after step ${step}`, await decodePng(state), (level) => [level, level, level]],
-      [`actions of step ${step}`, await decodePng(maps[0]), (level) => palette[level] ?? [0, 0, 0]],
+      [`actions of step ${step}${maps.length > 1 ? ", blue channel" : ""}`, await decodePng(maps[0]), (level) => palette[level] ?? [0, 0, 0]],
     ];
     const { width, height } = sizeOf(state);
     byId("live").hidden = false;
@@ -367,6 +424,7 @@ class Studio {
   }
 
   done({ data, painted, change, seconds }) {
+    this.edited = false;
     const old = this.viewer, before = change ? old?.decoded.state : null;
     old?.close();
     if (!this.brush || !change) this.listActions(data);
@@ -387,6 +445,7 @@ class Studio {
     if (!change) return;
     const scores = data.metrics.map(({ key, label, digits }) => {
       const [a, b] = change.scores[key], sign = b < a ? "−" : "+";
+      if (a === null || b === null) return `${label} undefined`;
       const by = sign + Math.abs(b - a).toFixed(digits);
       return `${label} ${a.toFixed(digits)} → ${b.toFixed(digits)} (${by})`;
     });
@@ -414,6 +473,7 @@ class Studio {
 
   showBrush() {
     if (!this.brush) return;
+    this.viewer?.drop();
     this.brush.tool = document.querySelector("input[name=tool]:checked").value;
     this.brush.size = Math.min(Math.max(Number(byId("size").value) || 1, 1), 500);
     byId("brush-color").style.background = this.brush.color();
@@ -441,6 +501,7 @@ class Studio {
         await this.viewer.repaint(answer.step, answer.maps, answer.counts);
       }
       this.painted = answer;
+      this.edited = true;
       this.showPainted(answer);
       byId("status").textContent = "Run again to see what the edit changes.";
     });
@@ -459,11 +520,12 @@ class Studio {
   /** Ask for all probabilities at a pixel, when the pointer rests. */
   pointed({ x, y }) {
     clearTimeout(this.resting);
-    this.resting = setTimeout(() => this.attempt(async () => {
+    this.resting = setTimeout(async () => {
       if (this.brush.busy) return;
-      const { probabilities } = await this.post("/api/pixel", { column: x, row: y });
-      this.showProbabilities(probabilities);
-    }), 150);
+      const asked = this.viewer;
+      const answer = await this.post("/api/pixel", { column: x, row: y }).catch(() => null);
+      if (answer && asked && asked === this.viewer) this.showProbabilities(answer.probabilities);
+    }, 150);
   }
 
   showProbabilities(found) {
@@ -480,12 +542,15 @@ class Studio {
   }
 
   async save(kind) {
-    const response = await fetch(`/api/export/${kind}`, { headers: { "X-Session": this.session } });
+    const response = await this.fetch(`/api/export/${kind}`);
     if (!response.ok) throw new Error((await response.json()).error);
     const url = URL.createObjectURL(await response.blob());
     const stem = this.viewer.data.title.split(":")[0].replace(/\.[^.]*$/, "") || "image";
     make("a", { href: url, download: `${stem}-pixelrl.${kind}` }).click();
     setTimeout(() => URL.revokeObjectURL(url), 60_000);
+    if (this.edited && kind !== "npz") {
+      byId("status").textContent = "Saved as of the last run: run again to include the edits.";
+    }
   }
 }
 
