@@ -44,12 +44,14 @@ NETWORK_SIDE = {
 COMMAND_LINE = {
     *("cli", "cli_data", "cli_explain", "cli_options", "cli_pretrain", "cli_run"),
     *("cli_edit", "cli_studies", "cli_rl_restore", "cli_rl_restore_train", "__main__"),
-    "cli_toolchains",
+    *("cli_studio", "cli_toolchains"),
 }
 LOOP = {
     *("train", "episode", "evaluate", "tiling", "results", "report", "apply", "experiment"),
     *("pretrain", "progress", "interrupt", "single_image", "edit"),
     *("recording", "columns", "studies", "sweeps", "tables", "explanation"),
+    *("studio.asking", "studio.changes", "studio.running", "studio.server", "studio.session"),
+    *("studio.messages", "studio.sessions", "studio.uploads", "studio.watching"),
     *("rl_restore.apply", "rl_restore.compare", "rl_restore.complexity", "rl_restore.evaluate"),
     *("rl_restore.testsets", "rl_restore.run", "rl_restore.train_tools", "rl_restore.page"),
     *("rl_restore.train_agent", "rl_restore.joint", "rl_restore.experiments", "rl_restore.rows"),

@@ -9,12 +9,7 @@ import numpy as np
 import pytest
 from rl_small import preferring
 from test_rl_explain import explanation, lively, noise
-from test_viewer import (  # noqa: F401  the fixture
-    Reader,
-    browser,
-    corner,
-    shown_step,
-)
+from test_viewer import Reader, corner, shown_step
 
 from pixelrl_chainer.images import to_8bit
 from pixelrl_chainer.rl_restore.explanation import ToolchainExplanation, explain_toolchain
@@ -23,7 +18,7 @@ from pixelrl_chainer.rl_restore.page import page_data
 from pixelrl_chainer.viz.page import write_page
 
 
-def opened(browser: Any, folder: Path, found: ToolchainExplanation, **options: Any) -> Reader:  # noqa: F811
+def opened(browser: Any, folder: Path, found: ToolchainExplanation, **options: Any) -> Reader:
     write_page(page_data(found, {"weights": "w"}), folder / "report.html")
     return Reader(browser, folder / "report.html", **options)
 
@@ -36,7 +31,7 @@ def cells(reader: Reader) -> list[list[str]]:
     )
 
 
-def test_the_table_shows_the_arrays(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_the_table_shows_the_arrays(browser: Any, tmp_path: Path) -> None:
     found = explanation(what_if=True)
     reader = opened(browser, tmp_path, found)
     assert found.outcomes is not None
@@ -53,7 +48,7 @@ def test_the_table_shows_the_arrays(browser: Any, tmp_path: Path) -> None:  # no
     reader.close()
 
 
-def test_bars_are_as_long_as_their_numbers(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_bars_are_as_long_as_their_numbers(browser: Any, tmp_path: Path) -> None:
     """From zero to the value, in the colour of the tool; far below zero they are cut."""
     trained = preferring([4])
     trained.agent.values.b.array[:3] = (2, -0.5, -50)
@@ -78,7 +73,7 @@ def test_bars_are_as_long_as_their_numbers(browser: Any, tmp_path: Path) -> None
     reader.close()
 
 
-def test_steps_mark_their_column(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_steps_mark_their_column(browser: Any, tmp_path: Path) -> None:
     found = explanation()
     reader = opened(browser, tmp_path, found)
 
@@ -100,7 +95,7 @@ def test_steps_mark_their_column(browser: Any, tmp_path: Path) -> None:  # noqa:
     reader.close()
 
 
-def test_a_stop_is_a_decision_on_the_result(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_a_stop_is_a_decision_on_the_result(browser: Any, tmp_path: Path) -> None:
     for order, last in (([12], "0"), ([4], "3")):
         found = explanation(preferring(order))
         reader = opened(browser, tmp_path, found)
@@ -114,7 +109,7 @@ def test_a_stop_is_a_decision_on_the_result(browser: Any, tmp_path: Path) -> Non
         reader.close()
 
 
-def test_pointing_shows_values_and_votes(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_pointing_shows_values_and_votes(browser: Any, tmp_path: Path) -> None:
     found = explanation()
     reader = opened(browser, tmp_path, found)
     shown, maps = [to_8bit(state) for state in found.states], found.vote_maps()
@@ -130,7 +125,7 @@ def test_pointing_shows_values_and_votes(browser: Any, tmp_path: Path) -> None: 
     reader.close()
 
 
-def test_the_wipe_shows_both_images(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_the_wipe_shows_both_images(browser: Any, tmp_path: Path) -> None:
     found = explanation(height=63, width=63)
     reader = opened(browser, tmp_path, found)
     reader.page.keyboard.press("ArrowRight")
@@ -142,7 +137,7 @@ def test_the_wipe_shows_both_images(browser: Any, tmp_path: Path) -> None:  # no
     reader.close()
 
 
-def test_everything_can_be_reached_by_keyboard(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_everything_can_be_reached_by_keyboard(browser: Any, tmp_path: Path) -> None:
     reader = opened(browser, tmp_path, explanation())
     seen = []
     for _ in range(14):
@@ -158,7 +153,7 @@ def test_everything_can_be_reached_by_keyboard(browser: Any, tmp_path: Path) -> 
 @pytest.mark.parametrize("width", [390, 1200])
 @pytest.mark.parametrize("side", [63, 130])
 def test_the_page_fits_its_window(
-    browser: Any,  # noqa: F811
+    browser: Any,
     tmp_path: Path,
     width: int,
     side: int,
@@ -174,7 +169,7 @@ def test_the_page_fits_its_window(
     reader.close()
 
 
-def test_names_are_shown_as_text(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_names_are_shown_as_text(browser: Any, tmp_path: Path) -> None:
     name = "</script><img src=x onerror=alert(1)>"
     found = explain_toolchain(lively(), noise(70, 70), name=name, forbidden=[1], overrides={0: 5})
     reader = opened(browser, tmp_path, found)

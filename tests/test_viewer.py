@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import math
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from chromium import Visit
 from explained import HEIGHT, STEPS, WIDTH, explanation
 
 from pixelrl_chainer.explanation import Explanation
@@ -18,65 +16,17 @@ from pixelrl_chainer.images import to_8bit
 from pixelrl_chainer.viz.page import page_data, quantise, restore, scales, write_page
 from pixelrl_chainer.viz.palette import ACTION_COLORS
 
-sync_api = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed (extra browser)"
-)
-CHROMIUM = next(
-    (
-        found
-        for name in ("chromium", "chromium-browser", "google-chrome")
-        if (found := shutil.which(name))
-    ),
-    None,
-)
 
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on the path")
-    with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
-class Reader:
-    """A page that is open, and all that went wrong or was fetched."""
+class Reader(Visit):
+    """A report that is open."""
 
     def __init__(self, browser: Any, path: Path, **options: Any) -> None:
-        self.context = browser.new_context(
-            **{"viewport": {"width": 1200, "height": 900}, **options}
-        )
-        self.page = self.context.new_page()
-        self.trouble: list[str] = []
-        self.fetched: list[str] = []
-        self.page.on("console", lambda message: self.trouble.append(message.text))
-        self.page.on("pageerror", lambda error: self.trouble.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.trouble.append(dialog.message))
-        self.page.on("request", lambda request: self.fetched.append(request.url))
-        self.page.goto(path.as_uri())
+        super().__init__(browser, path.as_uri(), **options)
         self.page.evaluate("viewer.ready")
 
     def close(self) -> None:
-        self.context.close()
-        assert self.trouble == []
+        super().close()
         assert [url for url in self.fetched if not url.startswith(("file:", "data:"))] == []
-
-    def point(self, kind: str, column: int, row: int) -> None:
-        """Move the mouse to the middle of a pixel."""
-        place = self.page.evaluate(
-            """([kind, x, y]) => {
-              const { canvas } = viewer.panels.find((panel) => panel.kind === kind);
-              canvas.scrollIntoView({ block: "center" });
-              const box = canvas.getBoundingClientRect(), at = viewer.place(canvas);
-              const ratio = box.width / canvas.width;
-              return [box.left + (at.left + (x + 0.5) * at.size) * ratio,
-                box.top + (at.top + (y + 0.5) * at.size) * ratio];
-            }""",
-            [kind, column, row],
-        )
-        self.page.mouse.move(*place)
 
     def table(self) -> list[list[str]]:
         return self.page.evaluate(
@@ -120,15 +70,11 @@ def test_images_are_unpacked_exactly(browser: Any, tmp_path: Path, task: str) ->
     found = explanation(task)
     reader = opened(browser, tmp_path, found)
 
-    def unpacked(place: str) -> np.ndarray:
-        code = f"btoa(String.fromCharCode(...viewer.decoded.{place}.data))"
-        return np.frombuffer(base64.b64decode(reader.page.evaluate(code)), np.uint8)
-
     for t, state in enumerate(found.states):
         rgb = to_8bit(state[::-1].transpose(1, 2, 0))
-        np.testing.assert_array_equal(unpacked(f"state[{t}]"), rgb.ravel())
+        np.testing.assert_array_equal(reader.unpacked(f"state[{t}]"), rgb.ravel())
     for t, maps in enumerate(found.action_maps):
-        np.testing.assert_array_equal(unpacked(f"action[{t}][0]"), maps.ravel())
+        np.testing.assert_array_equal(reader.unpacked(f"action[{t}][0]"), maps.ravel())
     reader.close()
 
 
@@ -269,4 +215,25 @@ def test_names_are_shown_as_text(browser: Any, tmp_path: Path) -> None:
     reader = opened(browser, tmp_path, explanation(name=name, target=False))
     assert str(reader.page.text_content("h1")).startswith(name)
     assert reader.page.locator("img").count() == 0
+    reader.close()
+
+
+def test_two_fingers_zoom(browser: Any, tmp_path: Path) -> None:
+    options = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
+    reader = opened(browser, tmp_path, explanation(), **options)
+    x, y = reader.place("image", WIDTH // 2, HEIGHT // 2)
+    fingers = reader.context.new_cdp_session(reader.page)
+
+    def touch(kind: str, *columns: float) -> None:
+        points = [{"x": column, "y": y, "id": i} for i, column in enumerate(columns)]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", x - 20)
+    touch("touchStart", x - 20, x + 20)
+    for way in (30, 40, 50, 60):
+        touch("touchMove", x - way, x + way)
+    touch("touchEnd")
+    view = reader.page.evaluate("viewer.view")
+    assert view["zoom"] == pytest.approx(3, rel=0.02)
+    assert (view["x"], view["y"]) == pytest.approx((WIDTH / 2, HEIGHT / 2), abs=2)
     reader.close()

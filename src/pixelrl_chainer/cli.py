@@ -60,6 +60,7 @@ def add_commands() -> None:
         cli_rl_restore_train,
         cli_run,
         cli_studies,
+        cli_studio,
     )
 
 

@@ -40,7 +40,12 @@ RAMP_STOPS = 17
 
 
 def png(image: Image8, *, noisy: bool = False) -> str:
-    """Compress an image, uint8 (H, W) or (H, W, 3) blue, green, red, to PNG in base64.
+    """:func:`png_bytes` in base64."""
+    return base64.b64encode(png_bytes(image, noisy=noisy)).decode("ascii")
+
+
+def png_bytes(image: Image8, *, noisy: bool = False) -> bytes:
+    """Compress an image, uint8 (H, W) or (H, W, 3) blue, green, red, to PNG.
 
     A ``noisy`` one, whose pixels say little about their neighbours, is a quarter smaller if they
     are not used to predict it.
@@ -52,7 +57,7 @@ def png(image: Image8, *, noisy: bool = False) -> str:
     done, encoded = cv2.imencode(".png", image, settings)
     if not done:
         raise DataError(f"no PNG image of shape {image.shape} can be made")
-    return base64.b64encode(encoded.tobytes()).decode("ascii")
+    return bytes(encoded.tobytes())
 
 
 def quantise(maps: Numbers, low: float, high: float, levels: float, power: float) -> Image8:
@@ -129,8 +134,8 @@ def page_data(explanation: Explanation, facts: Mapping[str, str]) -> dict[str, A
         "actions": [
             {"name": action.name, "label": action.label, "color": color} for action, color in looks
         ],
-        "states": compress([_picture(state) for state in explanation.states]),
-        "target": None if target is None else png(_picture(target)),
+        "states": compress([picture(state) for state in explanation.states]),
+        "target": None if target is None else png(picture(target)),
         "target_name": "mask" if task.observes_target else "target",
         "maps": _maps(explanation, scale),
         "scales": scale,
@@ -167,6 +172,7 @@ def metric_curves(
     """Return the scores of all states, by metric; JSON has no NaN."""
     return [
         {
+            "key": metric.key,
             "label": metric.label,
             "digits": metric.digits,
             "values": [x if math.isfinite(x) else None for x in scores[metric.key]],
@@ -216,7 +222,7 @@ def page(data: Mapping[str, Any]) -> str:
     return html
 
 
-def _picture(planes: Numbers) -> Image8:
+def picture(planes: Numbers) -> Image8:
     """Turn (C, H, W) into an 8-bit image."""
     shown = to_8bit(planes)
     return shown[0] if len(shown) == 1 else np.ascontiguousarray(shown.transpose(1, 2, 0))

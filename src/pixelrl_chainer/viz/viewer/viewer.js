@@ -134,6 +134,7 @@ class Viewer {
     Object.assign(this, { root, data, step: 0, plane: 0, compare: "", wipe: 0.5, cursor: null });
     this.view = { zoom: 1, x: data.width / 2, y: data.height / 2 };
     this.decoded = { state: [], target: [] };
+    this.closed = new AbortController();
     const palette = data.actions.map((action) => rgb(action.color));
     this.tables = {
       image: colourTable((level) => [level, level, level]),
@@ -510,6 +511,14 @@ class Viewer {
     return { size, left: canvas.width / 2 - view.x * size, top: canvas.height / 2 - view.y * size };
   }
 
+  /** Place of an event in the image, in its pixels. */
+  placeOf(event, canvas) {
+    const box = canvas.getBoundingClientRect(), { size, left, top } = this.place(canvas);
+    const ratio = canvas.width / box.width;
+    return [((event.clientX - box.left) * ratio - left) / size,
+      ((event.clientY - box.top) * ratio - top) / size];
+  }
+
   paintPanel({ kind, canvas, buffers }, hasImage, hasOther) {
     const context = canvas.getContext("2d"), { data, cursor } = this;
     const { size, left, top } = this.place(canvas);
@@ -594,12 +603,19 @@ class Viewer {
       this.wipe = this.wipeInput.value / 100;
       this.later();
     });
-    document.addEventListener("keydown", (event) => this.key(event));
-    const resized = new ResizeObserver(() => this.resize());
+    document.addEventListener("keydown", (event) => this.key(event), { signal: this.closed.signal });
+    this.resized = new ResizeObserver(() => this.resize());
     for (const panel of this.panels) {
-      resized.observe(panel.canvas.parentElement);
+      this.resized.observe(panel.canvas.parentElement);
       this.listenTo(panel);
     }
+  }
+
+  /** Leave the page to another viewer. */
+  close() {
+    this.closed.abort();
+    this.resized.disconnect();
+    this.root.replaceChildren();
   }
 
   resize() {
@@ -631,13 +647,7 @@ class Viewer {
   listenTo({ kind, canvas }) {
     const pointers = new Map();
     let wiping = false;
-    /** Place of an event in the image, in its pixels. */
-    const at = (event) => {
-      const box = canvas.getBoundingClientRect(), { size, left, top } = this.place(canvas);
-      const ratio = canvas.width / box.width;
-      return [((event.clientX - box.left) * ratio - left) / size,
-        ((event.clientY - box.top) * ratio - top) / size];
-    };
+    const at = (event) => this.placeOf(event, canvas);
     const share = (event) => {
       const box = canvas.getBoundingClientRect();
       return (event.clientX - box.left) / box.width;

@@ -1,0 +1,1 @@
+"""The studio: a local web application in which people steer the agents."""
