@@ -51,7 +51,7 @@ LOOP = {
     *("pretrain", "progress", "interrupt", "single_image", "edit"),
     *("recording", "columns", "studies", "sweeps", "tables", "explanation"),
     *("studio.asking", "studio.changes", "studio.running", "studio.server", "studio.session"),
-    *("studio.messages", "studio.sessions", "studio.uploads", "studio.watching"),
+    *("studio.messages", "studio.serving", "studio.sessions", "studio.uploads", "studio.watching"),
     *("rl_restore.apply", "rl_restore.compare", "rl_restore.complexity", "rl_restore.evaluate"),
     *("rl_restore.testsets", "rl_restore.run", "rl_restore.train_tools", "rl_restore.page"),
     *("rl_restore.train_agent", "rl_restore.joint", "rl_restore.experiments", "rl_restore.rows"),

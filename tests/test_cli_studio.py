@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import socket
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,17 +41,29 @@ def test_weights_are_checked_at_once(tmp_path: Path) -> None:
         studio("--weights", str(tmp_path / "none.npz"))
 
 
-def test_it_starts_and_ends_with_an_interrupt() -> None:
+def test_an_interrupt_ends_a_run_and_the_studio() -> None:
     pytest.importorskip("uvicorn", reason="uvicorn is not installed (extra studio)")
     command = [sys.executable, "-m", "pixelrl_chainer", "studio", "--port", "0", "--device", "cpu"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as it:
         try:
             assert it.stdout is not None
-            line = it.stdout.readline()
-            url = line.split()[1]
-            assert urllib.request.urlopen(url, timeout=30).read().startswith(b"<!doctype html>")
+            url = it.stdout.readline().split()[1]
+
+            def ask(path: str, body: bytes = b"", name: str = "") -> Any:
+                request = urllib.request.Request(
+                    url + path, body, {"X-Session": name}, method="POST"
+                )
+                return urllib.request.urlopen(request, timeout=60)
+
+            name = json.load(ask("api/session"))["session"]
+            ask("api/sample?name=camera.png", name=name)
+            asked = {"task": "denoise-gaussian", "degrade": True, "weights": "pretrained"}
+            told = ask("api/run", json.dumps({**asked, "steps": 30}).encode(), name)
+            assert json.loads(told.readline())["event"] == "begun"
+            assert json.loads(told.readline())["step"] == 1
         finally:
-            it.send_signal(2)
-            _, errors = it.communicate(timeout=60)
-        assert "Traceback" not in errors
-        assert it.returncode in (0, 130)
+            it.send_signal(signal.SIGINT)
+        *_, last = [json.loads(line)["event"] for line in told]
+        output, errors = it.communicate(timeout=60)
+    assert (last, it.returncode, errors) == ("stopped", 0, "")
+    assert output.endswith("studio: closed\n")

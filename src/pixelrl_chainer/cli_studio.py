@@ -49,10 +49,9 @@ def studio_command(
         )
     import webbrowser
 
-    import uvicorn
-
     from .backend import select_device
     from .studio.server import LOCAL_HOSTS, create_app
+    from .studio.serving import serve
     from .weights import load_network
 
     for path in weights:
@@ -66,10 +65,8 @@ def studio_command(
             click.echo("everybody who can reach this address can use it; there is no password")
         if open_browser:
             webbrowser.open(url)
-        config = uvicorn.Config(
-            app, log_level="warning", lifespan="on", timeout_graceful_shutdown=1
-        )
-        uvicorn.Server(config).run(sockets=[listener])
+        serve(app, listener)
+    click.echo("studio: closed")
 
 
 def _url(host: str, port: int) -> str:

@@ -77,6 +77,11 @@ class Studio:
         if session is not None:
             session.turn.close()
 
+    def stop_all(self) -> None:
+        """Ask all runs to end, also those that still begin."""
+        for session in list(self._sessions.values()):
+            session.turn.close()
+
     def close_all(self) -> None:
         """Stop everything; called when the server ends."""
         for name in list(self._sessions):
