@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 import small
+from rl_small import preferring, weights
 
 pytest.importorskip("fastapi", reason="FastAPI is not installed (extra studio)")
 testclient = pytest.importorskip("fastapi.testclient", reason="httpx is not installed")
@@ -26,6 +27,8 @@ from pixelrl_chainer.errors import ConfigError, DataError  # noqa: E402
 from pixelrl_chainer.explanation import Explanation, replay_file  # noqa: E402
 from pixelrl_chainer.images import to_8bit  # noqa: E402
 from pixelrl_chainer.progress import no_progress  # noqa: E402
+from pixelrl_chainer.rl_restore.steering import read_chain  # noqa: E402
+from pixelrl_chainer.rl_restore.toolbox import TOOLS, labels_of  # noqa: E402
 from pixelrl_chainer.steering import FREE, read_maps  # noqa: E402
 from pixelrl_chainer.studio import session as session_module  # noqa: E402
 from pixelrl_chainer.studio import sessions, uploads  # noqa: E402
@@ -33,6 +36,7 @@ from pixelrl_chainer.studio.asking import MAX_STEPS, Settings, networks  # noqa:
 from pixelrl_chainer.studio.running import Stopped  # noqa: E402
 from pixelrl_chainer.studio.server import create_app  # noqa: E402
 from pixelrl_chainer.studio.session import Session  # noqa: E402
+from pixelrl_chainer.studio.toolchains import Toolchains  # noqa: E402
 from pixelrl_chainer.studio.uploads import Upload, accept, safe_name  # noqa: E402
 
 HEIGHT, WIDTH = 60, 70
@@ -182,7 +186,7 @@ def test_saved_maps_lead_to_the_same_image(tmp_path: Path) -> None:
     session = opened()
     run(session)
     session.edit("rectangle", 2, 8, 0, None, 1, [(5, 5), (20, 20)])
-    session.write_maps(tmp_path / "maps.npz")
+    session.save(tmp_path / "maps.npz")
     kept = run(session, Settings(degrade=True, weights="pretrained", keep=True))
     maps = read_maps(tmp_path / "maps.npz", kept.task.action_set)
     np.testing.assert_array_equal(maps, kept.action_maps)
@@ -315,6 +319,101 @@ def test_networks_that_do_not_fit_are_not_offered(tmp_path: Path) -> None:
     assert "pretrained" in networks(NOISY.config(), given)
     names = networks(Settings(task="color").config(), given)
     assert not [name for name in names if "bad" in name or "missing" in name]
+
+
+# ---- toolchains ----
+
+
+def toolchain(**changes: Any) -> Settings:
+    return Settings(**{"task": "rl-restore", "degrade": True, **changes})
+
+
+def restoring(folder: Path) -> Session:
+    session = Session(given=(weights(folder / "w", preferring([3, 6, 12])),))
+    session.open(Upload("a.png", png(colour=True)))
+    return session
+
+
+def restore(session: Session, settings: Settings) -> list[str]:
+    work = session.work(settings)
+    work.run(settings, lambda *step: None, no_progress)
+    assert isinstance(work, Toolchains) and work.found is not None
+    return work.found.names
+
+
+def test_a_toolchain_is_steered(tmp_path: Path) -> None:
+    session = restoring(tmp_path)
+    assert restore(session, toolchain()) == ["deblur 3.75-5"] * 3
+    assert session.toolchains.change is None
+    chosen = toolchain(tools=("", "denoise 0-12.5"), forbidden=("deblur 3.75-5",))
+    assert restore(session, chosen) == ["denoise 25-37.5", "denoise 0-12.5", "denoise 25-37.5"]
+    change = session.toolchains.change
+    assert change is not None and change.pixels > 0
+    assert set(change.scores) == {"psnr", "ssim"}
+    assert session.toolchains.facts["given"] == "denoise 0-12.5 in step 2"
+    assert restore(session, toolchain(tools=("stop",))) == ["stop"]
+    session.last.save(tmp_path / "chain.npz")
+    assert read_chain(tmp_path / "chain.npz", labels_of(TOOLS)).chain == [12]
+    assert session.last.picture().shape == (HEIGHT, WIDTH, 3)
+    assert restore(session, toolchain(seed=1)) == ["deblur 3.75-5"] * 3
+    assert session.toolchains.change is None
+
+
+def test_the_corruption_of_a_toolchain_is_that_of_its_seed(tmp_path: Path) -> None:
+    session = restoring(tmp_path)
+    states = []
+    for seed in (0, 1, 0):
+        restore(session, toolchain(seed=seed))
+        assert session.toolchains.found is not None
+        states.append(session.toolchains.found.states[0])
+    np.testing.assert_array_equal(states[0], states[2])
+    assert (states[0] != states[1]).any()
+
+
+def test_a_given_image_and_its_target(tmp_path: Path) -> None:
+    session = restoring(tmp_path)
+    restore(session, toolchain(degrade=False))
+    found = session.toolchains.found
+    assert found is not None and found.scores == {}
+    session.target = Upload("b.png", png(colour=True))
+    restore(session, toolchain(degrade=False))
+    found = session.toolchains.found
+    assert found is not None
+    assert found.scores["ssim"][0] == 1
+    session.target = Upload("b.png", png(height=9))
+    with pytest.raises(DataError, match="^b.png: expected the size of a.png, 70x60 pixels"):
+        restore(session, toolchain(degrade=False))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tools": ("melt",)}, "unknown tool 'melt'"),
+        ({"tools": ("",) * 4}, "no more tools than steps"),
+        ({"steps": 0}, "expected 1 to 50"),
+        ({"weights": "nowhere"}, "weights 'nowhere': expected one of"),
+        ({"forbidden": labels_of(TOOLS)}, "all actions are forbidden"),
+    ],
+)
+def test_bad_toolchains_are_named(tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        restore(restoring(tmp_path), toolchain(**changes))
+
+
+def test_toolchains_over_http(tmp_path: Path) -> None:
+    app = create_app([weights(tmp_path / "w", preferring([3, 6, 12]))])
+    with testclient.TestClient(app, base_url="http://127.0.0.1:8000") as client:
+        who = begin(client)
+        names = client.get("/api/networks?task=rl-restore").json()
+        assert names[-1] == f"{tmp_path.name}/w"
+        client.post("/api/image", content=png(colour=True), headers=who)
+        told = events(client, who, task="rl-restore", weights=names[-1], tools=["", "stop"])
+        assert [event["event"] for event in told] == ["begun", "done"]
+        assert [step["taken"] for step in told[-1]["data"]["decisions"]] == [3, 12]
+        for kind in ("png", "npz", "html"):
+            assert client.get(f"/api/export/{kind}", headers=who).status_code == 200
+        (*_, last) = events(client, who, task="rl-restore", weights="pretrained")
+        assert "expected one of" in last["error"]
 
 
 # ---- uploads ----

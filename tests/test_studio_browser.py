@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from chromium import Visit
+from rl_small import preferring, weights
 
 pytest.importorskip("fastapi", reason="FastAPI is not installed (extra studio)")
 uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed (extra studio)")
@@ -26,9 +27,10 @@ REACH = 18
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     listener = _listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(create_app(), log_level="warning"))
+    toolchains = weights(tmp_path_factory.mktemp("rl") / "restore", preferring([3, 6, 12]))
+    server = uvicorn.Server(uvicorn.Config(create_app([toolchains]), log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     while not server.started:
@@ -183,6 +185,40 @@ def test_forbidding_an_action(painter: Painter) -> None:
     painter.run()
     for step in range(5):
         assert not (painter.actions(step) == common).any()
+
+
+def test_tools_of_a_toolchain_are_given_and_forbidden(
+    browser: Any, url: str, tmp_path: Path
+) -> None:
+    painter = Painter(browser, url, tmp_path)
+    painter.page.select_option("#task", "rl-restore")
+    painter.until("document.querySelectorAll('#chain select').length === 3")
+    painter.until("document.getElementById('weights').value === 'rl0/restore'")
+    painter.page.check("#degrade")
+    painter.run()
+
+    def chain() -> list[int]:
+        return painter.page.evaluate("viewer.data.decisions.map(({ taken }) => taken)")
+
+    assert chain() == [3, 3, 3]
+    assert painter.page.is_hidden("#paint")
+    painter.page.select_option("#chain label:nth-of-type(2) select", index=9)
+    painter.page.click("summary")
+    painter.page.uncheck("#allowed label:nth-child(4) input")
+    painter.run()
+    assert chain() == [6, 8, 6]
+    assert "deJPEG 60-100 in step 2" in str(painter.page.text_content(".facts"))
+    assert "PSNR" in str(painter.page.text_content("#change"))
+    painter.page.fill("#steps", "2")
+    painter.page.press("#steps", "Tab")
+    painter.until("document.querySelectorAll('#chain select').length === 2")
+    painter.run()
+    assert chain() == [6, 8]
+    painter.page.select_option("#task", "denoise-gaussian")
+    painter.until("document.getElementById('weights').value === 'pretrained'")
+    painter.run()
+    assert painter.page.is_visible("#paint")
+    painter.close()
 
 
 def test_saving(painter: Painter, tmp_path: Path) -> None:

@@ -19,7 +19,10 @@ EVERYWHERE = ("0.0.0.0", "::")
 
 @cli.command("studio")
 @click.option(
-    "--weights", type=PATH, multiple=True, help="Networks to choose from, too; repeatable."
+    "--weights",
+    type=PATH,
+    multiple=True,
+    help="Networks to choose from, too: files or folders; repeatable.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
@@ -50,12 +53,15 @@ def studio_command(
     import webbrowser
 
     from .backend import select_device
+    from .rl_restore.evaluate import find_weights
+    from .rl_restore.weights import AGENT
     from .studio.server import LOCAL_HOSTS, create_app
     from .studio.serving import serve
     from .weights import load_network
 
     for path in weights:
-        load_network(path)
+        if not (find_weights(path)[0] / AGENT).is_file():
+            load_network(path)
     hosts = ("*",) if host in EVERYWHERE else (*LOCAL_HOSTS, f"[{host}]" if ":" in host else host)
     app = create_app(weights, select_device(device), max_pixels=max_side**2, hosts=hosts)
     with _listen(host, port) as listener:

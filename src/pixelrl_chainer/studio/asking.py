@@ -44,6 +44,8 @@ class Settings:
     keep : bool
         Every pixel repeats its action of the run before, or the painted one; else the agents
         decide wherever nothing is painted, and react to what is.
+    tools : tuple of str
+        Of RL-Restore: the tool of each step, empty where the agent decides.
     """
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "strict": True}  # for requests
@@ -56,6 +58,7 @@ class Settings:
     seed: int = 0
     forbidden: tuple[str, ...] = ()
     keep: bool = False
+    tools: tuple[str, ...] = ()
 
     def config(self) -> Config:
         """Build the configuration; ConfigError if something in it is unknown or out of range."""
@@ -84,6 +87,21 @@ def networks(config: Config, given: Sequence[Path] = ()) -> dict[str, Path]:
         while found.setdefault("/".join(path.parts[-parts:]), path) != path:
             parts += 1  # more folders, until the name is no other's
     return {name: path for name, path in found.items() if path and _fits(path, env)}
+
+
+def pick(known: Mapping[str, Path], name: str, nothing: str) -> Path:
+    """Return the network called ``name``, or the first one if that is empty.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of this name, or none at all, which ``nothing`` explains.
+    """
+    if not known:
+        raise ConfigError(nothing)
+    if name and name not in known:
+        raise ConfigError(f"weights {name!r}: expected one of {', '.join(known)}")
+    return known[name] if name else next(iter(known.values()))
 
 
 def _fits(path: Path, env: PixelEnv) -> bool:

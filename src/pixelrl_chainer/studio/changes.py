@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ..explanation import Explanation
+from ..errors import ConfigError
+from ..explanation import Explanation, Maps
 from ..images import to_8bit
+
+
+class Outcome(Protocol):
+    """What two runs are compared by.
+
+    ``states`` is (T + 1, C, H, W), and ``scores`` has T + 1 figures by the key of a metric.
+    """
+
+    @property
+    def states(self) -> Maps: ...
+
+    @property
+    def scores(self) -> dict[str, list[float]]: ...
 
 
 class Change(NamedTuple):
@@ -26,8 +40,8 @@ class Change(NamedTuple):
     scores: dict[str, tuple[float | None, float | None]]
 
 
-def compare(before: Explanation, after: Explanation) -> Change:
-    """Compare the last states of two runs."""
+def compare(before: Outcome, after: Outcome) -> Change:
+    """Compare the last states of two runs on one image."""
     differs = (before.states[-1] != after.states[-1]).any(axis=0)
     rows, columns = (np.flatnonzero(differs.any(axis=axis)) for axis in (1, 0))
     box = (int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])) if len(rows) else None
@@ -36,7 +50,14 @@ def compare(before: Explanation, after: Explanation) -> Change:
     return Change(int(differs.sum()), int(visible.sum()), box, scores)
 
 
-def _last(found: Explanation, key: str) -> float | None:
+def _last(found: Outcome, key: str) -> float | None:
     """Score of the last state; JSON has no NaN."""
     score = found.scores[key][-1]
     return score if math.isfinite(score) else None
+
+
+def check_finite(found: Explanation) -> None:
+    """Refuse numbers that no picture can show; ConfigError."""
+    for maps in (found.states, found.value_maps, found.reward_maps):
+        if maps is not None and not np.isfinite(maps).all():
+            raise ConfigError("the numbers of this episode overflow: choose a smaller level")

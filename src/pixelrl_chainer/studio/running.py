@@ -15,8 +15,9 @@ import numpy as np
 
 from ..backend import Array, to_numpy
 from ..errors import PixelRLError
+from ..rl_restore.evaluate import TASK as TOOLCHAINS
 from ..tasks import make_task
-from ..viz.page import page_data, picture, png
+from ..viz.page import picture, png
 from .asking import Settings
 from .session import Session
 
@@ -53,7 +54,7 @@ class Run:
         self._session, self._settings = session, settings
         self._loop = asyncio.get_running_loop()
         self._lines: asyncio.Queue[str | None] = asyncio.Queue()
-        self._steps = make_task(settings.config()).steps
+        self._steps = 0 if settings.task == TOOLCHAINS else make_task(settings.config()).steps
         self._tiled = False
         self._stop = session.turn.begin()
         self._job: Future[None] = worker.submit(self._work)
@@ -102,13 +103,13 @@ class Run:
             self._put(None)
 
     def _run(self) -> dict[str, Any]:
-        begin, session = time.perf_counter(), self._session
-        found = session.run(self._settings, self._step, self._tiles)
-        change = session.change
+        begin, work = time.perf_counter(), self._session.work(self._settings)
+        work.run(self._settings, self._step, self._tiles)
+        change, painting = work.change, work.painting
         return {
             "event": "done",
-            "data": page_data(found, session.facts),
-            "painted": session.painting.counts() if session.painting else {},
+            "data": work.page(),
+            "painted": {} if painting is None else painting.counts(),
             "change": None if change is None else change._asdict(),
             "seconds": time.perf_counter() - begin,
         }

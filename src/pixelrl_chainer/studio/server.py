@@ -20,11 +20,12 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from ..backend import CPU, Device
 from ..errors import ConfigError, PixelRLError
+from ..rl_restore.evaluate import TASK as TOOLCHAINS
 from ..task import Task
 from ..tasks import TASKS
-from ..viz.page import page, page_data, picture, png, png_bytes
+from ..viz.page import page, png, png_bytes
 from ..viz.palette import colors
-from . import uploads
+from . import toolchains, uploads
 from .asking import Settings, networks
 from .messages import ASKED, MAX_REQUEST, Edited, Pixel, received
 from .running import Run
@@ -77,6 +78,7 @@ def _describe(task: Task) -> dict[str, Any]:
         "level": task.level if isinstance(task.level, float) else None,
         "degrades": task.degrade is not None,
         "needs_mask": task.observes_target,
+        "chain": False,
         "actions": [
             {"name": action.name, "label": action.label, "color": color} for action, color in looks
         ],
@@ -86,14 +88,17 @@ def _describe(task: Task) -> dict[str, Any]:
 @router.get("/api/options")
 def options() -> Any:
     """Tell what can be chosen."""
-    tasks = [_describe(task) for task in TASKS.values()]
+    tasks = [*(_describe(task) for task in TASKS.values()), toolchains.description()]
     return {"tasks": tasks, "samples": uploads.samples(), "max_bytes": uploads.MAX_BYTES}
 
 
 @router.get("/api/networks")
 def fitting_networks(request: Request, task: str, level: float | None = None) -> Any:
     """Name the networks that fit a task."""
-    return list(networks(Settings(task, level).config(), studio_of(request).given))
+    given = studio_of(request).given
+    if task == TOOLCHAINS:
+        return list(toolchains.folders(given))
+    return list(networks(Settings(task, level).config(), given))
 
 
 @router.post("/api/session")
@@ -194,16 +199,16 @@ def export(session: Open, kind: str) -> Response:
 
 
 def _export(session: Session, kind: str) -> Response:
-    found = session.found
-    if found is None or kind not in ("png", "npz", "html"):
-        raise ConfigError(f"nothing to save as {kind!r}: run the agents, then png, npz or html")
+    last = session.last
     if kind == "png":
-        return Response(png_bytes(picture(found.states[-1])), media_type="image/png")
+        return Response(png_bytes(last.picture()), media_type="image/png")
     if kind == "html":
-        return Response(page(page_data(found, session.facts)), media_type="text/html")
+        return Response(page(last.page()), media_type="text/html")
+    if kind != "npz":
+        raise ConfigError(f"nothing can be saved as {kind!r}: expected png, npz or html")
     with tempfile.TemporaryDirectory(prefix="pixelrl-") as folder:
         path = Path(folder) / "maps.npz"
-        session.write_maps(path)
+        last.save(path)
         return Response(path.read_bytes(), media_type="application/octet-stream")
 
 

@@ -13,13 +13,16 @@ from ..backend import CPU, Device
 from ..env import PixelEnv, make_env
 from ..errors import ConfigError
 from ..explanation import Explanation, Maps, explain
+from ..images import Image8
 from ..painting import Painting
 from ..progress import Progress
 from ..results import load_policy
-from ..settings import Config
+from ..rl_restore.evaluate import TASK as TOOLCHAINS
 from ..steering import FREE, numbers_of, steered, write_maps
-from .asking import Settings, facts, networks
-from .changes import Change, compare
+from ..viz.page import page_data, picture
+from .asking import Settings, facts, networks, pick
+from .changes import Change, check_finite, compare
+from .toolchains import Toolchains
 from .turn import Turn
 from .uploads import Upload, read_start
 from .watching import Watch, WatchedEnv
@@ -73,6 +76,8 @@ class Session:
         self._start: Start | None = None
         self._agents: list[Maps] = []
         self.turn = Turn()
+        self.toolchains = Toolchains(given, device)
+        self.last: Session | Toolchains = self
 
     @property
     def painting(self) -> Painting | None:
@@ -83,6 +88,13 @@ class Session:
         """Work on another image; its target may follow as a second call's."""
         self.image, self.target, self.found, self._start = image, target, None, None
         self._agents = []
+        self.toolchains.found = None
+
+    def work(self, settings: Settings) -> Session | Toolchains:
+        """Return what runs such settings, and note that it does: RL-Restore works on its own."""
+        self.toolchains.image, self.toolchains.target = self.image, self.target
+        self.last = self.toolchains if settings.task == TOOLCHAINS else self
+        return self.last
 
     def run(self, settings: Settings, watch: Watch, progress: Progress) -> Explanation:
         """Let the agents work on the image, with what is painted, and keep what happened.
@@ -98,7 +110,8 @@ class Session:
         config = settings.config()
         env = WatchedEnv(make_env(config).task, watch)
         forbidden = numbers_of(settings.forbidden, env.actions)
-        chosen = self._network(settings, config)
+        nothing = f"no network fits {settings.task}: train one, or begin the studio with --weights"
+        chosen = pick(networks(config, self.given), settings.weights, nothing)
         start = self._begin(settings, env)
         before = self.found if start is self._start else None
         keep = settings.keep and before is not None
@@ -113,7 +126,7 @@ class Session:
             device=self.device,
             progress=progress,
         )
-        _check_finite(found)
+        check_finite(found)
         self.change = None if before is None else compare(before, found)
         self._agents = [
             self._choice(found, step, start.painting.overrides.get(step), keep)
@@ -146,16 +159,6 @@ class Session:
         repeats = keep and self.has_step(step)
         others = self._agents[step] if repeats else found.probabilities[step].argmax(axis=1)
         return np.where(painted == FREE, chosen, others).astype(np.uint8)
-
-    def _network(self, settings: Settings, config: Config) -> Path:
-        known = networks(config, self.given)
-        if not known:
-            raise ConfigError(
-                f"no network fits {settings.task}: train one, or begin the studio with --weights"
-            )
-        if settings.weights and settings.weights not in known:
-            raise ConfigError(f"weights {settings.weights!r}: expected one of {', '.join(known)}")
-        return known[settings.weights] if settings.weights else next(iter(known.values()))
 
     def _begin(self, settings: Settings, env: PixelEnv) -> Start:
         """Return where the run begins: where the one before did, unless something is new."""
@@ -218,13 +221,12 @@ class Session:
         ConfigError
             If there was no run, or the image has no such pixel.
         """
-        if self.found is None:
-            raise ConfigError("no probabilities yet: run the agents first")
-        height, width = self.found.action_maps.shape[2:]
+        probabilities = self._found().probabilities
+        height, width = probabilities.shape[3:]
         if not (0 <= column < width and 0 <= row < height):
             raise ConfigError(f"pixel {column}, {row}: expected one of {width}x{height}")
         found: list[list[list[float]]]
-        found = self.found.probabilities[..., row, column].astype(float).round(4).tolist()
+        found = probabilities[..., row, column].astype(float).round(4).tolist()
         return found
 
     def edit(
@@ -273,20 +275,24 @@ class Session:
             raise ConfigError(f"edit {kind!r} with {len(points)} points is not known")
         return step
 
-    def write_maps(self, path: Path) -> None:
-        """Write the action maps as they are painted, with what ``replay`` applies them to."""
+    def page(self) -> dict[str, Any]:
+        """Return what viewer.js shows of the last run."""
+        return page_data(self._found(), self.facts)
+
+    def picture(self) -> Image8:
+        """Return the result of the last run, in 8 bits."""
+        return picture(self._found().states[-1])
+
+    def _found(self) -> Explanation:
         if self.found is None:
-            raise ConfigError("nothing to save: run the agents first")
-        found, maps = self.found, range(len(self.found.action_maps))
+            raise ConfigError("nothing to show: run the agents first")
+        return self.found
+
+    def save(self, path: Path) -> None:
+        """Write the action maps as they are painted, with what ``replay`` applies them to."""
+        found, maps = self._found(), range(len(self._found().action_maps))
         others = {"states": found.states[:1]}
         if found.target is not None:
             others["target"] = found.target
         actions = found.task.action_set
         write_maps(path, [self.action_maps(step) for step in maps], actions, others)
-
-
-def _check_finite(found: Explanation) -> None:
-    """Refuse numbers that no picture can show; ConfigError."""
-    for maps in (found.states, found.value_maps, found.reward_maps):
-        if maps is not None and not np.isfinite(maps).all():
-            raise ConfigError("the numbers of this episode overflow: choose a smaller level")

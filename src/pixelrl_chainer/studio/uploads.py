@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from .. import sources
-from ..errors import DataError, PixelRLError, reason
+from ..errors import DataError, PixelRLError
 from ..explanation import first_state
 from ..task import Task
 
@@ -101,31 +104,29 @@ def sample(name: str) -> Upload:
     return Upload(name, (folder / name).read_bytes())
 
 
+@contextmanager
+def as_files(*uploads: Upload | None) -> Iterator[list[Path | None]]:
+    """Write uploads to files in a private folder that lasts as long as the context.
+
+    Errors that are raised in it have names without folders.
+    """
+    with tempfile.TemporaryDirectory(prefix="pixelrl-") as folder:
+        paths: list[Path | None] = []
+        for number, upload in enumerate(uploads):
+            path = Path(folder) / str(number) / upload.name if upload else None
+            if upload and path:
+                path.parent.mkdir()
+                path.write_bytes(upload.data)
+            paths.append(path)
+        try:
+            yield paths
+        except PixelRLError as error:
+            raise type(error)(re.sub(rf"{re.escape(folder)}/\d+/", "", str(error))) from error
+
+
 def read_start(
     task: Task, image: Upload, target: Upload | None, *, degrade: bool, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Decode uploads and make the first state: :func:`.explanation.first_state` for files.
-
-    They lie in a private folder for as long as that takes.
-
-    Raises
-    ------
-    PixelRLError
-        As for files; messages have names without folders.
-    """
-    with tempfile.TemporaryDirectory(prefix="pixelrl-") as folder:
-        paths = []
-        for part, upload in (("image", image), ("target", target)):
-            if upload is None:
-                continue
-            path = Path(folder) / part / upload.name
-            path.parent.mkdir()
-            path.write_bytes(upload.data)
-            paths.append(path)
-        try:
-            return first_state(
-                task, paths[0], paths[1] if target else None, degrade=degrade, seed=seed
-            )
-        except PixelRLError as error:
-            said = re.sub(rf"{re.escape(folder)}/(image|target)/", "", reason(error))
-            raise type(error)(said) from error
+    """Decode uploads and make the first state: :func:`.explanation.first_state` for files."""
+    with as_files(image, target) as (path, goal):
+        return first_state(task, cast(Path, path), goal, degrade=degrade, seed=seed)

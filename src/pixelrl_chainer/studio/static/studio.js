@@ -215,6 +215,7 @@ class Studio {
   listen() {
     byId("task").addEventListener("change", () => this.attempt(() => this.chooseTask()));
     byId("level").addEventListener("change", () => this.attempt(() => this.listNetworks()));
+    byId("steps").addEventListener("change", () => this.listSteps());
     byId("file").addEventListener("change", () => this.attempt(() => this.openFile()));
     byId("sample").addEventListener("change", () => this.attempt(() => this.openSample()));
     byId("target").addEventListener("change", () => this.attempt(() => this.openTarget()));
@@ -266,8 +267,32 @@ class Studio {
         make("span", { class: "swatch", style: `background: ${color}` }), label).firstChild;
     });
     byId("allowed").replaceChildren(...this.allowed.map((box) => box.parentElement));
+    byId("chain").hidden = !task.chain;
+    byId("keep-label").hidden = task.chain;
+    byId("steps").max = task.chain ? task.steps : 50;
+    this.listSteps();
     this.showSetup();
     await this.listNetworks();
+  }
+
+  /** Offer a tool for every step of a toolchain. */
+  listSteps() {
+    const { chain, actions } = this.task;
+    const count = chain ? Math.min(Number(byId("steps").value) || 1, 50) : 0;
+    const chosen = this.tools();
+    byId("chain").replaceChildren(byId("chain").firstElementChild,
+      ...Array.from({ length: count }, (_, t) => {
+        const names = ["", ...actions.map(({ name }) => name)];
+        const select = make("select", {}, ...names.map((name) =>
+          make("option", { value: name }, name || "the agent decides")));
+        select.value = chosen[t] ?? "";
+        return make("label", {}, `step ${t + 1}`, select);
+      }));
+  }
+
+  /** Tools that are given, by step; empty where the agent decides. */
+  tools() {
+    return [...byId("chain").querySelectorAll("select")].map(({ value }) => value);
   }
 
   async listNetworks() {
@@ -354,7 +379,7 @@ class Studio {
       task: task.name, level: task.level === null ? null : number("level"), steps: number("steps"),
       weights: byId("weights").value, degrade: byId("degrade").checked, seed: number("seed") ?? 0,
       forbidden: this.allowed.filter((box) => !box.checked).map((box) => box.value),
-      keep: byId("keep").value !== "",
+      keep: !task.chain && byId("keep").value !== "", tools: task.chain ? this.tools() : [],
     };
   }
 
@@ -427,11 +452,14 @@ class Studio {
     this.edited = false;
     const old = this.viewer, before = change ? old?.decoded.state : null;
     old?.close();
-    if (!this.brush || !change) this.listActions(data);
+    if (!this.brush || !change || data.decisions) this.listActions(data);
     this.viewer = new PaintViewer(byId("viewer"), data, this.brush, before);
     window.viewer = this.viewer;
     if (old && change) this.viewer.follow(old);
-    for (const id of ["paint", "export"]) byId(id).hidden = false;
+    byId("paint").hidden = Boolean(data.decisions);
+    byId("export").hidden = false;
+    byId("save-npz").textContent = data.decisions ? "toolchain" : "action maps";
+    byId("probabilities").hidden = true;
     byId("planes-label").hidden = data.planes.length < 2;
     this.painted = { ...this.painted, painted };
     if (!change) this.painted = { painted };
@@ -474,7 +502,8 @@ class Studio {
   showBrush() {
     if (!this.brush) return;
     this.viewer?.drop();
-    this.brush.tool = document.querySelector("input[name=tool]:checked").value;
+    const paints = this.viewer && !this.viewer.data.decisions;
+    this.brush.tool = paints ? document.querySelector("input[name=tool]:checked").value : "";
     this.brush.size = Math.min(Math.max(Number(byId("size").value) || 1, 1), 500);
     byId("brush-color").style.background = this.brush.color();
     const panel = document.querySelector("#viewer figure[data-kind=action]");
@@ -521,7 +550,7 @@ class Studio {
   pointed({ x, y }) {
     clearTimeout(this.resting);
     this.resting = setTimeout(async () => {
-      if (this.brush.busy) return;
+      if (this.brush.busy || this.viewer?.data.decisions) return;
       const asked = this.viewer;
       const answer = await this.post("/api/pixel", { column: x, row: y }).catch(() => null);
       if (answer && asked && asked === this.viewer) this.showProbabilities(answer.probabilities);

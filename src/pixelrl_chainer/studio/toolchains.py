@@ -1,0 +1,184 @@
+"""RL-Restore in the studio: a toolchain on the image of a session."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from ..backend import Device
+from ..errors import ConfigError
+from ..images import Image8, to_8bit
+from ..progress import Progress
+from ..rl_restore.apply import T_MAX, picture
+from ..rl_restore.distortions import corrupt, draw
+from ..rl_restore.evaluate import TASK, find_weights, load_agent_and_tools
+from ..rl_restore.explanation import Start, ToolchainExplanation, explain_toolchain, read_start
+from ..rl_restore.figures import colors_of
+from ..rl_restore.page import page_data
+from ..rl_restore.steering import indices_of
+from ..rl_restore.toolbox import TOOLS, labels_of
+from ..rl_restore.weights import AGENT
+from .asking import MAX_STEPS, Settings, pick
+from .changes import Change, compare
+from .uploads import Upload, as_files
+from .watching import Watch
+
+GROUP = "moderate"
+"""Distortions of an image that is to be corrupted."""
+
+NO_WEIGHTS = (
+    "no weights of RL-Restore: import some with 'pixelrl-chainer weights import-rl-restore', or "
+    "begin the studio with --weights DIR"
+)
+
+
+def description() -> dict[str, Any]:
+    """Return what the page needs to know of the task."""
+    looks = zip(labels_of(TOOLS), colors_of(TOOLS), strict=False)
+    return {
+        "name": TASK,
+        "title": "RL-Restore: a toolchain",
+        "steps": T_MAX,
+        "level_name": "",
+        "level": None,
+        "degrades": True,
+        "needs_mask": False,
+        "chain": True,
+        "actions": [{"name": label, "label": label, "color": color} for label, color in looks],
+    }
+
+
+def folders(given: Sequence[Path]) -> dict[str, Path]:
+    """Name the folders of weights: imported ones, and those ``given`` that are folders of such."""
+    found = {}
+    for path in (None, *given):
+        try:
+            folder, origin = find_weights(path)
+        except ConfigError:
+            continue
+        if origin == "imported" or (folder / AGENT).is_file():
+            name = origin if path is None else "/".join(path.parts[-2:])
+            found[name] = folder
+    return found
+
+
+@dataclass(frozen=True)
+class _From:
+    """What an episode begins with, and what that was made from."""
+
+    key: tuple[Any, ...]
+    name: str
+    start: Start
+
+
+class Toolchains:
+    """What a session does for RL-Restore; see :class:`.session.Session`, whose part this is.
+
+    Parameters
+    ----------
+    given : sequence of pathlib.Path
+    device : Device
+
+    Attributes
+    ----------
+    found : ToolchainExplanation or None
+        The last run.
+    change : Change or None
+        What it changed in comparison with the one before.
+    """
+
+    painting = None
+
+    def __init__(self, given: Sequence[Path], device: Device) -> None:
+        self.given = tuple(given)
+        self.device = device
+        self.image: Upload | None = None
+        self.target: Upload | None = None
+        self.found: ToolchainExplanation | None = None
+        self.change: Change | None = None
+        self.facts: dict[str, str] = {}
+        self._from: _From | None = None
+
+    def run(self, settings: Settings, watch: Watch, progress: Progress) -> None:
+        """Restore the image, with given and forbidden tools; steps are not told as they happen.
+
+        Raises
+        ------
+        PixelRLError
+            If something does not fit; the last run is kept.
+        """
+        steps = T_MAX if settings.steps is None else settings.steps
+        if not 1 <= steps <= MAX_STEPS or len(settings.tools) > steps:
+            raise ConfigError(
+                f"T = {steps} with {len(settings.tools)} given tools: expected 1 to {MAX_STEPS} "
+                "steps, and no more tools than steps"
+            )
+        folder = pick(folders(self.given), settings.weights, NO_WEIGHTS)
+        trained = load_agent_and_tools(folder, self.device)
+        labels = trained.toolbox.labels
+        given = {
+            step: indices_of([name], labels)[0] for step, name in enumerate(settings.tools) if name
+        }
+        begin = self._begin(settings)
+        found = explain_toolchain(
+            trained,
+            begin.start.image,
+            begin.start.clean,
+            name=begin.name,
+            gray=begin.start.gray,
+            t_max=steps,
+            overrides=given,
+            forbidden=indices_of(settings.forbidden, labels),
+            device=self.device,
+            progress=progress,
+        )
+        same = self.found is not None and begin is self._from
+        self.change = compare(self.found, found) if self.found is not None and same else None
+        self.found, self._from = found, begin
+        facts = {
+            "weights": settings.weights or "/".join(folder.parts[-2:]),
+            "corruption": f"{GROUP}, seed {settings.seed}" if settings.degrade else "",
+            "toolchain": ", ".join(found.names),
+            "given": ", ".join(f"{labels[i]} in step {step + 1}" for step, i in given.items()),
+            "forbidden": ", ".join(settings.forbidden),
+        }
+        self.facts = {key: value for key, value in facts.items() if value}
+
+    def _begin(self, settings: Settings) -> _From:
+        """Return where the run begins: where the one before did, unless something is new."""
+        if self.image is None:
+            raise ConfigError("no image is open: open one, or a sample")
+        target = None if settings.degrade else self.target
+        key = (self.image, target, settings.degrade, settings.seed)
+        if self._from is not None and self._from.key == key:
+            return self._from
+        with as_files(self.image, target) as (path, clean):
+            start = read_start(cast(Path, path), clean)
+        if settings.degrade:
+            rng = np.random.default_rng(settings.seed)
+            clean_image = np.ascontiguousarray(start.image.transpose(1, 2, 0))
+            distorted = corrupt(clean_image, draw(GROUP, rng), rng)
+            start = Start(np.ascontiguousarray(distorted.transpose(2, 0, 1)), start.image, False)
+        return _From(key, self.image.name, start)
+
+    def page(self) -> dict[str, Any]:
+        """Return what viewer.js shows of the last run."""
+        return page_data(self._found(), self.facts)
+
+    def picture(self) -> Image8:
+        """Return the result of the last run as files hold it."""
+        found = self._found()
+        return to_8bit(picture(found.states[-1], found.gray))
+
+    def save(self, path: Path) -> None:
+        """Write the toolchain, which ``replay --actions`` reads."""
+        self._found().save(path)
+
+    def _found(self) -> ToolchainExplanation:
+        if self.found is None:
+            raise ConfigError("nothing to show: run the agent first")
+        return self.found
