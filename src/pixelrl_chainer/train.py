@@ -27,6 +27,7 @@ from .imagesets import ImageSet
 from .initial import initialise
 from .interrupt import stop_requests
 from .models.fcn import ModelConfig, PixelFCN
+from .provenance import describe_machine
 from .rng import stream
 from .settings import Config, NetworkConfig
 from .task import Task
@@ -57,7 +58,7 @@ class Trainer:
     images : ImageSet
         Training images, clean ones or pairs.
     folder : pathlib.Path
-        Receives ``config.json``, ``log.jsonl`` and ``checkpoints/``.
+        Receives ``config.json``, ``process.json``, ``log.jsonl`` and ``checkpoints/``.
     device : Device
 
     Attributes
@@ -140,6 +141,7 @@ class Trainer:
         start = done = self.episodes_done
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "config.json", self.config.to_dict())
+        write_json(self.folder / "process.json", describe_machine(self.device))
         log = self.folder / "log.jsonl"
         truncate_log(log, start)
         metric = self.env.task.metrics[0]
@@ -163,6 +165,7 @@ class Trainer:
                     record = self._checked(waiting.popleft()())
                     if checkpoint and not waiting:
                         record[validation] = self.validate()
+                        record.update(self._kernel())
                     lines.write(json.dumps(record) + "\n")
                     lines.flush()
                     stopping = stopped.is_set() and not waiting
@@ -174,6 +177,13 @@ class Trainer:
                     break
         finished = done == settings.episodes and not stopped.is_set()
         return TrainResult(done, finished, self.store.path(done))
+
+    def _kernel(self) -> Record:
+        """What a record tells at a checkpoint of a network with reward map convolution."""
+        kernel = self.agent.model.reward_kernel
+        if kernel is None:
+            return {}
+        return {"kernel": [[float(f"{x:.4g}") for x in row] for row in to_numpy(kernel)]}
 
     def _checked(self, record: Record) -> Record:
         """Count an episode as done; TrainingError if its loss is not finite."""

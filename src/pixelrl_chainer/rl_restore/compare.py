@@ -21,7 +21,8 @@ from ..imagesets import ImageSet
 from ..metrics import PSNR, SSIM
 from ..progress import bar
 from ..report import markdown, spread
-from ..results import describe_process, describe_weights, load_policy
+from ..provenance import describe_process
+from ..results import describe_weights, load_policy
 from ..settings import Config
 from ..shipped import choose
 from ..task import Task

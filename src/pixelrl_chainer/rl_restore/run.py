@@ -18,6 +18,7 @@ from ..errors import TrainingError
 from ..files import write_json
 from ..interrupt import stop_requests
 from ..kernels.threads import keep_freed_memory
+from ..provenance import describe_machine
 from ..train import TrainResult, truncate_log
 
 
@@ -100,6 +101,7 @@ class Run(ABC):
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "config.json", self.settings)
+        write_json(self.folder / "process.json", describe_machine(self.device))
         log = self.folder / "log.jsonl"
         truncate_log(log, self.done, "step")
         with (
