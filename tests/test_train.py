@@ -139,7 +139,14 @@ def test_records(short: Path) -> None:
     assert [record["episode"] for record in found] == [1, 2, 3, 4, 5, 6]
     keys = {
         *("episode", "reward", "psnr_input", "psnr_output", "learning_rate", "seconds"),
-        *("action_shares", "images_per_second", "loss_total", "loss_policy", "loss_value", "loss_entropy"),
+        *(
+            "action_shares",
+            "images_per_second",
+            "loss_total",
+            "loss_policy",
+            "loss_value",
+            "loss_entropy",
+        ),
     }
     for record in found:
         assert record.keys() - {"validation_psnr"} == keys

@@ -31,6 +31,7 @@ from .weights import load_network, network_file
 AGENTS = ("network", "random", "none")
 """A trained network, agents that draw actions uniformly, or nobody: the input as it is."""
 
+
 def load_policy(
     config: Config, weights: Path, env: PixelEnv, device: Device, variant: str | None = None
 ) -> PixelwisePolicy:

@@ -210,9 +210,7 @@ def _published(run: RunFolder, config: Config) -> tuple[list[list[str]], str]:
         return [], "Not scored; the paper has no figure for this task, level and network."
     names = ["method", *(name for metric in known for name in (metric.label, "paper"))]
     values = [
-        text
-        for metric in known
-        for text in ("–", f"{figures[metric.key]:.{metric.digits - 1}f}")
+        text for metric in known for text in ("–", f"{figures[metric.key]:.{metric.digits - 1}f}")
     ]
     hint = "Not scored on test images yet: see 'pixelrl-chainer eval --help'."
     return [names, [LABELS[config.network.variant], *values]], hint

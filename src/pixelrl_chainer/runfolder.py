@@ -255,13 +255,6 @@ def kernels(run: RunFolder) -> dict[int, NDArray[np.float32]]:
         Step -> float32 (K, K), in the order of steps; empty for networks without such a kernel.
     """
     found = {}
-    for folder in sorted(run.store.folder.glob("[0-9]*")):
-        try:
-            kernel = read_npz(folder / "model.npz").get("conv_R/W")
-        except PixelRLError:
-            continue
-        if kernel is not None and _is_kernel(kernel[0, 0] if kernel.ndim == 4 else kernel):
-            found[int(folder.name)] = kernel[0, 0]
     for record in run.records:
         if "kernel" in record:
             try:
@@ -270,6 +263,14 @@ def kernels(run: RunFolder) -> dict[int, NDArray[np.float32]]:
                 continue
             if _is_kernel(kernel):
                 found[int(record[run.step])] = kernel
+    for folder in run.store.folder.glob("[0-9]*"):
+        try:
+            kernel = read_npz(folder / "model.npz").get("conv_R/W")
+        except PixelRLError:
+            continue
+        if folder.name.isdecimal() and kernel is not None and kernel.ndim == 4:
+            if _is_kernel(kernel[0, 0]):
+                found[int(folder.name)] = kernel[0, 0]
     if found and isinstance(run.config, Config) and not run.config.train.init:
         found[0] = identity_kernel()[0, 0]
     return dict(sorted(found.items()))

@@ -68,7 +68,9 @@ def write_events(run: RunFolder, folder: Path, *, force: bool = False) -> int:
         for step, kernel in found.items():
             image = kernel_image(kernel, kernel_limit(found)).repeat(ENLARGED, 0)
             shown = image.repeat(ENLARGED, 1)
-            writer.add_image("kernel", shown, step, walltime=at.get(step, times[0]), dataformats="HWC")
+            writer.add_image(
+                "kernel", shown, step, walltime=at.get(step, times[0]), dataformats="HWC"
+            )
     return len(run.records)
 
 

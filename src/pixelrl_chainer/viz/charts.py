@@ -54,6 +54,10 @@ class _Axes:
         places = (f"{self.across(a):.1f} {self.up(b):.1f}" for a, b in zip(x, y, strict=True))
         return "M" + "L".join(places)
 
+    def point(self, x: float, y: float, color: str) -> str:
+        place = f'cx="{self.across(x):.1f}" cy="{self.up(y):.1f}"'
+        return f'<circle {place} r="{POINT}" fill="{color}"/>'
+
     def frame(self, *, percent: bool = False) -> str:
         parts = []
         for value in _ticks(*self.y):
@@ -71,7 +75,9 @@ class _Axes:
                 f'<text x="{place}" y="{base + 16}" text-anchor="middle">{_number(value)}</text>'
             )
         middle = (LEFT + WIDTH - RIGHT) / 2
-        label = f'<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{escape(self.name)}</text>'
+        label = (
+            f'<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{escape(self.name)}</text>'
+        )
         box = f'<path class="axis" d="M{LEFT} {TOP}V{base}H{WIDTH - RIGHT}"/>'
         return "".join((*parts, label, box))
 
@@ -107,10 +113,7 @@ def line_chart(panel: Panel) -> str:
     for number, series in enumerate(panel.series):
         color = line_color(series, number)
         if series.sparse:
-            lines += [
-                f'<circle cx="{axes.across(x):.1f}" cy="{axes.up(y):.1f}" r="{POINT}" fill="{color}"/>'
-                for x, y in zip(series.x, series.y, strict=True)
-            ]
+            lines += [axes.point(x, y, color) for x, y in zip(series.x, series.y, strict=True)]
         else:
             pale = axes.path(*_thinned(series.x, series.y))
             line = axes.path(*_thinned(series.x, series.line))
@@ -172,7 +175,9 @@ def _y_range(panel: Panel) -> tuple[float, float]:
     if panel.ceiling is not None:
         every.append(np.array([panel.ceiling]))
     whole = min(map(np.min, every)), max(map(np.max, every))
-    inner = [np.percentile(y, [OUTLIERS, 100 - OUTLIERS] if len(y) >= LONG else [0, 100]) for y in every]
+    inner = [
+        np.percentile(y, [OUTLIERS, 100 - OUTLIERS] if len(y) >= LONG else [0, 100]) for y in every
+    ]
     most = min(low for low, _ in inner), max(high for _, high in inner)
     low, high = whole if whole[1] - whole[0] <= 2 * (most[1] - most[0]) else most
     room = 0.04 * (high - low)
@@ -220,7 +225,7 @@ def area_chart(shares: Shares, actions: ActionSet, axis: str) -> str:
         )
     table = (
         '<table><thead><tr><th scope="col">action</th><th scope="col">first part</th>'
-        f'<th scope="col">last part</th></tr></thead><tbody>{"".join(reversed(rows))}</tbody></table>'
+        f'<th scope="col">last part</th></tr></thead><tbody>{"".join(rows[::-1])}</tbody></table>'
     )
     label = f"Shares of the actions among all choices, by {axis}; numbers in the table."
     drawing = _drawing("".join(areas) + axes.frame(percent=True), label)

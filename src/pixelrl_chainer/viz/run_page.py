@@ -121,8 +121,8 @@ def _curves(run: RunFolder) -> str:
         return ""
     hint = (
         "Pale: every line of the log; dark: mean of the last 5 % of all lines. Point at a chart, "
-        "or focus it and use ← and →, to read numbers. Outliers, at most 1 % at either end, may lie "
-        "beyond the axes."
+        "or focus it and use ← and →, to read numbers. Outliers, at most 1 % at either end, may "
+        "lie beyond the axes."
     )
     charts = "".join(map(line_chart, found))
     return _section(
@@ -188,8 +188,8 @@ def _table(rows: Rows) -> str:
         for row in rows[1:]
     )
     return (
-        f"<div class='scroll' tabindex='0' role='region' aria-label='table'><table><thead><tr>{head}"
-        f"</tr></thead><tbody>{body}</tbody></table></div>"
+        "<div class='scroll' tabindex='0' role='region' aria-label='table'>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
@@ -258,7 +258,8 @@ def _settings_table(rows: Rows, kind: str) -> str:
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row[: len(columns)]) + "</tr>"
         for row in rows
     )
-    return f"<table class='settings {kind}'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    table = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return f"<table class='settings {kind}'>{table}</table>"
 
 
 def _numbers(run: RunFolder) -> str:
@@ -278,9 +279,7 @@ def _numbers(run: RunFolder) -> str:
     for number in chosen:
         rows.append([f"{steps[number]:g}", *(_cell(found[number]) for found in values)])
     summary = f"{len(chosen)} of {len(run.records)} lines of the log"
-    return _section(
-        "Numbers", f"<details><summary>{summary}</summary>{_table(rows)}</details>"
-    )
+    return _section("Numbers", f"<details><summary>{summary}</summary>{_table(rows)}</details>")
 
 
 def _spread(numbers: Sequence[int], most: int) -> Iterable[int]:
