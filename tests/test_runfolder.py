@@ -14,10 +14,10 @@ import small
 
 from pixelrl_chainer.curves import action_shares, panels, running_mean
 from pixelrl_chainer.datasets import open_dataset
-from pixelrl_chainer.errors import DataError
+from pixelrl_chainer.errors import CheckpointError, DataError
 from pixelrl_chainer.models.rmc import identity_kernel
 from pixelrl_chainer.rl_restore.settings import RestoreConfig
-from pixelrl_chainer.runfolder import RunFolder, kernels, open_run
+from pixelrl_chainer.runfolder import RunFolder, kernels, open_run, patiently
 from pixelrl_chainer.train import train
 
 
@@ -151,10 +151,10 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
         ("{", "config.json cannot be read"),
         ("[1]", "config.json does not hold an object"),
         ('{"task": 7}', "config.json is of another version"),
-        (
-            '{"task": {"name": "denoise-gaussian", "colour": 1}}',
-            "config.json is of another version",
-        ),
+        ('{"task": {"colour": 1}}', "config.json is of another version"),
+        ('{"task": {"name": "dance"}}', "config.json is of another version"),
+        ('{"task": {"actions": "dance"}}', "config.json is of another version"),
+        ('{"train": {"episodes": 1e999}, "task": {}}', "config.json is of another version"),
         ('{"config": 7}', "config.json is of another version"),
         ('{"x": 1}', "config.json is of another version"),
         (None, "config.json is missing"),
@@ -169,6 +169,28 @@ def test_a_configuration_that_is_none(tmp_path: Path, text: str | None, note: st
     assert run.config is None and run.task is None and run.total is None
     assert len(run.notes) == 1 and run.notes[0].startswith(note)
     assert len(panels(run)) == 7
+
+
+def test_a_regression_network(tmp_path: Path) -> None:
+    lines = [{"episode": e, "loss": 0.1, "loss_input": 0.2, "seconds": 1.0} for e in (1, 2)]
+    run = open_run(runs.folder(tmp_path, lines))
+    assert (run.kind, run.total) == ("regression", None)
+    assert [panel.title for panel in panels(run)] == ["Loss", "Seconds from line to line"]
+
+
+def test_a_checkpoint_that_is_replaced_is_read_again() -> None:
+    waiting: list[Any] = [CheckpointError("gone"), CheckpointError("gone"), "read"]
+
+    def read() -> str:
+        found = waiting.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return str(found)
+
+    assert patiently(read) == "read"
+    waiting[:] = [CheckpointError(str(n)) for n in range(5)]
+    with pytest.raises(CheckpointError, match="2"):
+        patiently(read)
 
 
 @pytest.mark.parametrize("kind", ["agent", "tools", "joint"])

@@ -14,7 +14,7 @@ from .errors import ConfigError
 from .experiment import Experiment, run_name
 from .files import replace_atomically, write_json
 from .recording import draw_steps
-from .report import caption, table
+from .result_tables import caption, table
 from .results import load_policy
 from .runfolder import LOG, open_run
 from .tasks import make_task

@@ -15,10 +15,10 @@ from .backend import CPU, Device
 from .errors import PixelRLError, reason
 from .explanation import Explanation
 from .files import replace_atomically
-from .report import LABELS, caption, cells, headings
+from .result_tables import LABELS, caption, cells, headings
 from .results import published
 from .rl_restore.settings import RestoreConfig
-from .runfolder import CONFIG, KINDS, LOG, RunFolder, column
+from .runfolder import CONFIG, KINDS, LOG, RunFolder, column, patiently
 from .samples import MOST, SIDE, explain_samples
 from .settings import Config, flatten
 from .tables import find_results
@@ -84,14 +84,13 @@ def _samples(
     if not count or run.kind != "agents":
         return [], ""
     try:
-        found = explain_samples(run, min(count, MOST), data, device)
+        checkpoint, found = explain_samples(run, min(count, MOST), data, device)
     except (PixelRLError, OSError) as error:
         if data:
             raise
         return [], f"No sample images: {reason(error)}."
-    last = run.store.last()
     return found, (
-        f"What the agents of checkpoint {last.name if last else ''} do: each state above the "
+        f"What the agents of checkpoint {checkpoint} do: each state above the "
         f"actions that were chosen on it. Larger images are cut to their middle, {SIDE} × {SIDE} "
         "pixels."
     )
@@ -101,7 +100,8 @@ def _lead(run: RunFolder) -> str:
     """Say in one line what the run is of."""
     parts = [KINDS[run.kind]]
     if run.task and isinstance(run.config, Config):
-        parts += [run.task.name, _level(run.task), LABELS[run.config.network.variant]]
+        parts += [run.task.name, _level(run.task)]
+        parts += [LABELS[run.config.network.variant]] if run.kind == "agents" else []
     elif isinstance(run.config, RestoreConfig) and run.kind != "tools":
         parts.append(f"{run.config.data.group} distortions")
     elif isinstance(run.scores.get("label"), str):
@@ -155,7 +155,7 @@ def _facts(run: RunFolder) -> list[tuple[str, str]]:
 def _best(run: RunFolder) -> list[tuple[str, str]]:
     """Checkpoints: the best one and the last one."""
     try:
-        best, last = run.store.best(), run.store.last()
+        best, last = patiently(run.store.best), run.store.last()
     except PixelRLError as error:
         return [("checkpoints", f"damaged: {error}")]
     if best is None or last is None:

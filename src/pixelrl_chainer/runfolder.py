@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +28,12 @@ from .tasks import make_task
 from .weights import read_npz
 
 Record = dict[str, Any]
+T = TypeVar("T")
 
 LOG, CONFIG, PROCESS, SCORES = "log.jsonl", "config.json", "process.json", "scores.json"
+
+ATTEMPTS, PAUSE = 3, 0.1
+"""How often, and after how many seconds, a checkpoint that cannot be read is read again."""
 
 STEPS = ("step", "episode")
 """Keys that count what was done; the first one that a log has is its axis."""
@@ -59,6 +64,8 @@ class RunFolder:
         ``episode`` or ``step``.
     config : Config or RestoreConfig or None
         None if config.json is missing or of another version.
+    task : Task or None
+        Of PixelRL's agents; None for others, or where the configuration is not known.
     total : int or None
         Steps of the whole training, where that is known.
     process, scores : dict
@@ -72,6 +79,7 @@ class RunFolder:
     records: list[Record]
     step: str
     config: Config | RestoreConfig | None
+    task: Task | None
     total: int | None
     process: Record = field(default_factory=dict)
     scores: Record = field(default_factory=dict)
@@ -91,11 +99,6 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the last step of the training was done."""
         return bool(self.total) and self.done >= (self.total or 0)
-
-    @property
-    def task(self) -> Task | None:
-        """Task of PixelRL's agents; None for others, or where the configuration is not known."""
-        return make_task(self.config) if isinstance(self.config, Config) else None
 
     @property
     def store(self) -> CheckpointStore:
@@ -120,15 +123,15 @@ def open_run(path: Path) -> RunFolder:
         raise DataError(f"{path}: expected {CONFIG}, {LOG} or results of a run, found none; {hint}")
     notes: list[str] = []
     if not any((path / name).is_file() for name in (CONFIG, LOG)):
-        return RunFolder(path, "scores", [], STEPS[-1], None, None)
+        return RunFolder(path, "scores", [], STEPS[-1], None, None, None)
     settings = _read_json(path / CONFIG, notes)
     records = _read_log(path / LOG, notes)
-    config = _config(settings, notes)
+    config, task = _config(settings, notes)
     kind = _kind(settings, records)
     step = next((key for key in STEPS if records and key in records[0]), STEPS[-1])
     process, scores = (_read_json(path / name, [], optional=True) for name in (PROCESS, SCORES))
     total = _total(config, kind)
-    return RunFolder(path, kind, records, step, config, total, process, scores, notes)
+    return RunFolder(path, kind, records, step, config, task, total, process, scores, notes)
 
 
 def _is_run(path: Path) -> bool:
@@ -193,6 +196,19 @@ def _record(line: str) -> Record:
     return found if isinstance(found, dict) else {}
 
 
+def patiently(read: Callable[[], T]) -> T:
+    """Read what a training may just be replacing: a checkpoint, which is then read again.
+
+    Errors are those of the last attempt.
+    """
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return read()
+        except PixelRLError:
+            time.sleep(PAUSE)
+    return read()
+
+
 def number_in(record: Mapping[str, Any], key: str) -> float:
     """Return a number of a record; NaN if it has none of that name."""
     value = record.get(key)
@@ -209,19 +225,22 @@ def column(records: list[Record], key: str) -> NDArray[np.float64]:
     return np.array([number_in(record, key) for record in records])
 
 
-def _config(settings: Record, notes: list[str]) -> Config | RestoreConfig | None:
-    """Build the configuration, of PixelRL or, below the key ``config``, of RL-Restore."""
+def _config(
+    settings: Record, notes: list[str]
+) -> tuple[Config | RestoreConfig | None, Task | None]:
+    """Build configuration and task, of PixelRL or, below the key ``config``, of RL-Restore."""
     if not settings:
-        return None
+        return None, None
     try:
         if "task" in settings:
-            return from_dict(settings)
+            config = from_dict(settings)
+            return config, make_task(config)
         parts = settings["config"].items()
         flat = {f"{part}.{key}": value for part, found in parts for key, value in found.items()}
-        return override(RestoreConfig(), flat)
+        return override(RestoreConfig(), flat), None
     except (PixelRLError, KeyError, AttributeError, TypeError) as error:
         notes.append(f"{CONFIG} is of another version ({reason(error)}); it is shown as it is.")
-        return None
+        return None, None
 
 
 def _kind(settings: Record, records: list[Record]) -> str:
@@ -254,15 +273,15 @@ def kernels(run: RunFolder) -> dict[int, NDArray[np.float32]]:
     dict
         Step -> float32 (K, K), in the order of steps; empty for networks without such a kernel.
     """
-    found = {}
+    found: dict[int, NDArray[np.float32]] = {}
     for record in run.records:
         if "kernel" in record:
             try:
-                kernel = np.array(record["kernel"], np.float32)
+                logged = np.array(record["kernel"], np.float32)
             except (ValueError, TypeError, OverflowError):
                 continue
-            if _is_kernel(kernel):
-                found[int(record[run.step])] = kernel
+            if _is_kernel(logged):
+                found[int(record[run.step])] = logged
     for folder in run.store.folder.glob("[0-9]*"):
         try:
             kernel = read_npz(folder / "model.npz").get("conv_R/W")

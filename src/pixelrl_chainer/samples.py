@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .agent import PixelwisePolicy
 from .backend import Device
 from .config import override
 from .env import make_env
@@ -13,7 +14,7 @@ from .errors import CheckpointError, ConfigError
 from .experiment import open_images, resolve_data
 from .explanation import Explanation, explain
 from .results import load_policy
-from .runfolder import RunFolder
+from .runfolder import RunFolder, patiently
 from .settings import Config
 
 SIDE = 160
@@ -24,7 +25,7 @@ MOST = 12
 
 def explain_samples(
     run: RunFolder, count: int, data: Sequence[str], device: Device
-) -> list[Explanation]:
+) -> tuple[str, list[Explanation]]:
     """Let the last network of a run work on some of its test images.
 
     Parameters
@@ -37,6 +38,11 @@ def explain_samples(
         Data sets or folders instead of those of the run; empty: the run's.
     device : Device
 
+    Returns
+    -------
+    tuple
+        Name of the checkpoint, and what happened.
+
     Raises
     ------
     PixelRLError
@@ -47,12 +53,16 @@ def explain_samples(
         raise ConfigError("its configuration is not known")
     if run.task.learns_from:
         raise ConfigError("agents of this task learn every image on their own, see 'edit'")
-    weights = run.store.last()
-    if weights is None:
-        raise CheckpointError("there is no checkpoint yet")
     config = resolve_data(override(config, {"data.test": list(data)} if data else {}))
     env = make_env(config)
-    policy = load_policy(config, weights, env, device)
+
+    def load() -> tuple[str, PixelwisePolicy]:
+        weights = run.store.last()
+        if weights is None:
+            raise CheckpointError("there is no checkpoint yet")
+        return weights.name, load_policy(config, weights, env, device)
+
+    checkpoint, policy = patiently(load)
     images = open_images(config, "test")
     found = []
     for index in np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)):
@@ -63,4 +73,4 @@ def explain_samples(
         pair = env.task.start(crop, rng, paired=images.paired, split="test")
         name = images.names[int(index)]
         found.append(explain(policy, env, *pair, name=name, device=device))
-    return found
+    return checkpoint, found

@@ -16,7 +16,7 @@ from .experiment import Experiment, open_images
 from .files import replace_atomically, write_json
 from .provenance import versions
 from .recording import count_actions, draw_steps, record_episodes
-from .report import markdown
+from .result_tables import markdown
 from .results import describe_data, fingerprint
 from .shipped import Chosen
 from .task import Task

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,9 @@ def write_events(run: RunFolder, folder: Path, *, force: bool = False) -> int:
         If the folder has event files, or the log has no lines.
     """
     try:
-        from tensorboardX import SummaryWriter
+        from tensorboardX import FileWriter
+        from tensorboardX.proto.summary_pb2 import Summary
+        from tensorboardX.summary import image
     except ImportError as error:
         raise ConfigError(
             "--tensorboard needs the package tensorboardX: pip install "
@@ -57,21 +60,28 @@ def write_events(run: RunFolder, folder: Path, *, force: bool = False) -> int:
         raise DataError(f"{folder} holds event files: give another folder, or --force")
     for path in earlier:
         path.unlink()
-    times = _times(run)
-    with SummaryWriter(str(folder), write_to_disk=True) as writer:
-        for record, moment in zip(run.records, times, strict=True):
-            step = int(record[run.step])
-            for tag, value in _scalars(run, record).items():
-                writer.add_scalar(tag, value, step, walltime=moment)
-        at = {int(record[run.step]): time for record, time in zip(run.records, times, strict=True)}
-        found = kernels(run)
-        for step, kernel in found.items():
-            image = kernel_image(kernel, kernel_limit(found)).repeat(ENLARGED, 0)
-            shown = image.repeat(ENLARGED, 1)
-            writer.add_image(
-                "kernel", shown, step, walltime=at.get(step, times[0]), dataformats="HWC"
-            )
+    _write(run, FileWriter(str(folder)), Summary, image)
     return len(run.records)
+
+
+def _write(run: RunFolder, writer: Any, summary: Any, image: Any) -> None:
+    """Write one event a line with all its numbers, and one a kernel."""
+    moments = {}
+    for record, moment in zip(run.records, _times(run), strict=True):
+        step = int(record[run.step])
+        moments[step] = moment
+        values = [
+            summary.Value(tag=tag, simple_value=value)
+            for tag, value in _scalars(run, record).items()
+        ]
+        writer.add_summary(summary(value=values), step, moment)
+    found = kernels(run)
+    for step, kernel in found.items():
+        shown = kernel_image(kernel, kernel_limit(found))
+        shown = shown.repeat(ENLARGED, 0).repeat(ENLARGED, 1)
+        moment = moments.get(step, min(moments.values()))
+        writer.add_summary(image("kernel", shown, dataformats="HWC"), step, moment)
+    writer.close()
 
 
 def _scalars(run: RunFolder, record: dict[str, object]) -> dict[str, float]:

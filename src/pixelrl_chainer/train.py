@@ -164,8 +164,7 @@ class Trainer:
                 while waiting and (len(waiting) > lag or stopped.is_set()):
                     record = self._checked(waiting.popleft()())
                     if checkpoint and not waiting:
-                        record[validation] = self.validate()
-                        record.update(self._kernel())
+                        record |= {validation: self.validate(), **self._kernel()}
                     lines.write(json.dumps(record) + "\n")
                     lines.flush()
                     stopping = stopped.is_set() and not waiting

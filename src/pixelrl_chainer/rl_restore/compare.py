@@ -21,7 +21,7 @@ from ..imagesets import ImageSet
 from ..metrics import PSNR, SSIM
 from ..progress import bar
 from ..provenance import describe_process
-from ..report import markdown, spread
+from ..result_tables import markdown, spread
 from ..results import describe_weights, load_policy
 from ..settings import Config
 from ..shipped import choose
