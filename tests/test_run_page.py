@@ -60,7 +60,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = runs.folder(root / ("n" * 150), data__test=[str(photographs)])
     model = PixelFCN(ModelConfig("convgru-rmc"), stream(0, "init"))
     save_network(network_arrays(model), run / "checkpoints" / "000012" / "model.npz")
-    write_report(open_run(run), root / "report.html", images=2)
+    write_report([open_run(run)], root / "report.html", images=2)
     return root / "report.html"
 
 
@@ -126,7 +126,7 @@ def test_a_hostile_run(browser: Any, tmp_path: Path) -> None:
     name = "</script><img src=x onerror=alert(1)>"
     lines = [runs.record(e, **{f"{name}_input": 1.0}) for e in (1, 2)]
     run = runs.folder(tmp_path / name.replace("/", ""), lines, train__init=name)
-    write_report(open_run(run), tmp_path / "report.html", images=0)
+    write_report([open_run(run)], tmp_path / "report.html", images=0)
     reader = Reader(browser, tmp_path / "report.html")
     assert reader.page.text_content("h1") == name.replace("/", "")
     assert reader.page.locator("img").count() == 0

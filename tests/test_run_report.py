@@ -24,14 +24,14 @@ from matplotlib.axes import Axes
 
 from pixelrl_chainer.backend import CPU
 from pixelrl_chainer.cli import cli
-from pixelrl_chainer.curves import action_shares, panels, running_mean
+from pixelrl_chainer.curves import action_shares, kernels, panels, running_mean
 from pixelrl_chainer.datasets import open_dataset
 from pixelrl_chainer.errors import ConfigError, DataError, PixelRLError
 from pixelrl_chainer.models.fcn import ModelConfig, PixelFCN
 from pixelrl_chainer.results import run_evaluation
 from pixelrl_chainer.rng import stream
 from pixelrl_chainer.run_report import write_report
-from pixelrl_chainer.runfolder import kernels, open_run
+from pixelrl_chainer.runfolder import open_run
 from pixelrl_chainer.samples import SIDE, explain_samples
 from pixelrl_chainer.tensorboard import write_events
 from pixelrl_chainer.train import train
@@ -82,7 +82,7 @@ class Page(HTMLParser):
 
 def page(run: Path, **options: Any) -> Page:
     output = run.parent / "page.html"
-    write_report(open_run(run), output, **{"images": 0, **options})
+    write_report([open_run(run)], output, **{"images": 0, **options})
     return Page(output)
 
 
@@ -420,9 +420,25 @@ def test_the_command_writes_pictures_only(tmp_path: Path) -> None:
     assert sorted(run.iterdir()) == before
 
 
+def test_a_folder_of_several_runs(tmp_path: Path) -> None:
+    root = tmp_path / "tools"
+    runs.restore_folder(root / "tool01", "tools")
+    runs.restore_folder(root / "tool02", "tools")
+    (root / "weights").mkdir()
+    done = command(root, "-o", tmp_path / "page.html", "--png", tmp_path / "png")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "png" / "tool02" / "curves.png").is_file()
+    found = Page(tmp_path / "page.html")
+    assert [a["href"] for a in found.all("a")] == ["#run0", "#run1"]
+    assert [article["id"] for article in found.all("article")] == ["run0", "run1"]
+    order = [int(tag[1]) for tag, _ in found.elements if re.fullmatch("h[1-6]", tag)]
+    assert order[0] == 1 and order.count(1) == 1 and order.count(2) == 2
+    assert all(after - before <= 1 for before, after in zip(order, order[1:], strict=False))
+
+
 def test_errors_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    for given, words in (("missing", "found nothing"), ("empty", "not a run")):
+    for given, words in (("missing", "found nothing"), ("empty", "expected config.json")):
         done = small.run("report", tmp_path / given)
         assert done.returncode == 1
         assert done.stderr.count("\n") == 1 and done.stderr.startswith("error: ")

@@ -12,12 +12,12 @@ import pytest
 import runs
 import small
 
-from pixelrl_chainer.curves import action_shares, panels, running_mean
+from pixelrl_chainer.curves import action_shares, kernels, panels, running_mean
 from pixelrl_chainer.datasets import open_dataset
 from pixelrl_chainer.errors import CheckpointError, DataError
 from pixelrl_chainer.models.rmc import identity_kernel
 from pixelrl_chainer.rl_restore.settings import RestoreConfig
-from pixelrl_chainer.runfolder import RunFolder, kernels, open_run, patiently
+from pixelrl_chainer.runfolder import RunFolder, open_run, open_runs, patiently
 from pixelrl_chainer.train import train
 
 
@@ -213,12 +213,16 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected the folder of a run, found a file"):
         open_run(tmp_path / "file")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="found none; not a run"):
+    with pytest.raises(DataError, match="or folders of runs, found none"):
         open_run(tmp_path / "empty")
     runs.folder(tmp_path / "tool02")
     runs.folder(tmp_path / "tool01")
-    with pytest.raises(DataError, match="give one of the runs in it: tool01, tool02"):
+    with pytest.raises(DataError, match="or folders of runs, found none"):
         open_run(tmp_path)
+    assert [run.name for run in open_runs(tmp_path)] == ["tool01", "tool02"]
+    assert [run.name for run in open_runs(tmp_path / "tool01")] == ["tool01"]
+    with pytest.raises(DataError, match="or folders of runs, found none"):
+        open_runs(tmp_path / "empty")
 
 
 def test_nothing_logged_yet(tmp_path: Path) -> None:

@@ -38,26 +38,29 @@ def report_command(
 ) -> None:
     """Show what the training or the experiment in the folder RUN did, finished or not.
 
-    With --png or --tensorboard the page is written, too, if --output is given.
+    With --png or --tensorboard the page is written, too, if --output is given. If RUN is a folder
+    of several runs, all are shown.
     """
     from .edit import refuse_to_replace
-    from .runfolder import open_run
+    from .runfolder import open_runs
 
-    found = open_run(run)
+    found = open_runs(run)
     if output:
         refuse_to_replace(output, [], force=force)
-    for note in found.notes:
-        click.echo(f"note: {note}", err=True)
-    if tensorboard:
-        from .tensorboard import write_events
+    for one in found:
+        for note in one.notes:
+            click.echo(f"note: {one.name}: {note}", err=True)
+        inside = one.name if len(found) > 1 else ""
+        if tensorboard:
+            from .tensorboard import write_events
 
-        count = write_events(found, tensorboard, force=force)
-        click.echo(f"{tensorboard}: {count} lines of the log")
-    if png:
-        from .viz.training import draw_training
+            count = write_events(one, tensorboard / inside, force=force)
+            click.echo(f"{tensorboard / inside}: {count} lines of the log")
+        if png:
+            from .viz.training import draw_training
 
-        files = ", ".join(path.name for path in draw_training(found, png)) or "nothing to draw"
-        click.echo(f"{png}: {files}")
+            files = (path.name for path in draw_training(one, png / inside))
+            click.echo(f"{png / inside}: {', '.join(files) or 'nothing to draw'}")
     if output or not (png or tensorboard):
         from .backend import select_device
         from .run_report import write_report

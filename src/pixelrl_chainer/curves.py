@@ -1,16 +1,20 @@
-"""Curves of a training: which numbers of its log are shown together, and how they are smoothed."""
+"""What a log holds: curves that are shown together, smoothed; shares of actions; kernels."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import PixelRLError
+from .models.rmc import identity_kernel
 from .runfolder import Record, RunFolder, column
+from .settings import Config
+from .weights import read_npz
 
 Numbers = NDArray[np.float64]
 
@@ -135,3 +139,40 @@ def action_shares(run: RunFolder, bins: int = 150) -> Shares | None:
     parts = np.array_split(np.arange(len(rows)), min(bins, len(rows)))
     edges = [steps[part[0]] - 0.5 for part in parts] + [steps[-1] + 0.5]
     return Shares(np.array(edges), np.array([np.mean([rows[i] for i in p], axis=0) for p in parts]))
+
+
+def kernels(run: RunFolder) -> dict[int, NDArray[np.float32]]:
+    """Return the kernel of reward map convolution at the steps at which it is known.
+
+    At the start, if that was no other network; from the log; from the checkpoints that there are.
+
+    Returns
+    -------
+    dict
+        Step -> float32 (K, K), in the order of steps; empty for networks without such a kernel.
+    """
+    found: dict[int, NDArray[np.float32]] = {}
+    for record in run.records:
+        if "kernel" in record:
+            try:
+                logged = np.array(record["kernel"], np.float32)
+            except (ValueError, TypeError, OverflowError):
+                continue
+            if _is_kernel(logged):
+                found[int(record[run.step])] = logged
+    for folder in run.store.folder.glob("[0-9]*"):
+        try:
+            kernel = read_npz(folder / "model.npz").get("conv_R/W")
+        except PixelRLError:
+            continue
+        if folder.name.isdecimal() and kernel is not None and kernel.ndim == 4:
+            if _is_kernel(kernel[0, 0]):
+                found[int(folder.name)] = kernel[0, 0]
+    if found and isinstance(run.config, Config) and not run.config.train.init:
+        found[0] = identity_kernel()[0, 0]
+    return dict(sorted(found.items()))
+
+
+def _is_kernel(array: NDArray[Any]) -> bool:
+    square = array.ndim == 2 and array.shape[0] == array.shape[1]
+    return square and array.shape[0] % 2 == 1 and bool(np.isfinite(array).all())

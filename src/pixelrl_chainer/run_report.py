@@ -31,21 +31,21 @@ RECENT = 120
 
 
 def write_report(
-    run: RunFolder,
+    runs: Sequence[RunFolder],
     path: Path,
     *,
     images: int = 2,
     data: Sequence[str] = (),
     device: Device = CPU,
 ) -> None:
-    """Write the report of a run as one HTML file.
+    """Write the report of a run, or of several in one folder, as one HTML file.
 
     Parameters
     ----------
-    run : RunFolder
+    runs : sequence of RunFolder
     path : pathlib.Path
     images : int
-        Test images on which the agents are shown; 0: none.
+        Test images of each run on which the agents are shown; 0: none.
     data : sequence of str
         Data sets or folders of these images; empty: those of the run. Then a report says why
         there are none, if there are none.
@@ -58,10 +58,18 @@ def write_report(
     OSError
         If the file cannot be written.
     """
+    parts = [(run, _contents(run, images, data, device)) for run in runs]
+    title = runs[0].name if len(runs) == 1 else runs[0].path.resolve().parent.name
+    footer = f"Made by pixelrl-chainer {__version__}, {_moment(time.time())}."
+    with replace_atomically(path) as temporary:
+        temporary.write_text(run_page(parts, title, footer), encoding="utf-8")
+
+
+def _contents(run: RunFolder, images: int, data: Sequence[str], device: Device) -> Contents:
     samples, note = _samples(run, images, data, device)
     rows, said = _scores(run)
     changed, others, raw = _settings(run)
-    contents = Contents(
+    return Contents(
         lead=_lead(run),
         state=_state(run),
         facts=_facts(run),
@@ -72,10 +80,7 @@ def write_report(
         raw=raw,
         samples=samples,
         sample_note=note,
-        footer=f"Made by pixelrl-chainer {__version__}, {_moment(time.time())}.",
     )
-    with replace_atomically(path) as temporary:
-        temporary.write_text(run_page(run, contents), encoding="utf-8")
 
 
 def _samples(

@@ -20,12 +20,10 @@ from numpy.typing import NDArray
 from .checkpoint import CheckpointStore
 from .config import from_dict, override
 from .errors import DataError, PixelRLError, reason
-from .models.rmc import identity_kernel
 from .rl_restore.settings import RestoreConfig
 from .settings import Config
 from .task import Task
 from .tasks import make_task
-from .weights import read_npz
 
 Record = dict[str, Any]
 T = TypeVar("T")
@@ -118,9 +116,9 @@ def open_run(path: Path) -> RunFolder:
         found = "a file" if path.exists() else "nothing"
         raise DataError(f"{path}: expected the folder of a run, found {found}")
     if not _is_run(path):
-        below = sorted(folder.name for folder in path.iterdir() if _is_run(folder))
-        hint = f"give one of the runs in it: {', '.join(below[:12])}" if below else "not a run"
-        raise DataError(f"{path}: expected {CONFIG}, {LOG} or results of a run, found none; {hint}")
+        raise DataError(
+            f"{path}: expected {CONFIG}, {LOG} or results of a run, or folders of runs, found none"
+        )
     notes: list[str] = []
     if not any((path / name).is_file() for name in (CONFIG, LOG)):
         return RunFolder(path, "scores", [], STEPS[-1], None, None, None)
@@ -132,6 +130,18 @@ def open_run(path: Path) -> RunFolder:
     process, scores = (_read_json(path / name, [], optional=True) for name in (PROCESS, SCORES))
     total = _total(config, kind)
     return RunFolder(path, kind, records, step, config, task, total, process, scores, notes)
+
+
+def open_runs(path: Path) -> list[RunFolder]:
+    """Read a run; or all runs in a folder of several, as training all tools leaves it.
+
+    Errors are those of :func:`open_run`.
+    """
+    if path.is_dir() and not _is_run(path):
+        below = [open_run(folder) for folder in sorted(path.iterdir()) if _is_run(folder)]
+        if below:
+            return below
+    return [open_run(path)]
 
 
 def _is_run(path: Path) -> bool:
@@ -261,40 +271,3 @@ def _total(config: Config | RestoreConfig | None, kind: str) -> int | None:
         "joint": config.joint.steps,
     }
     return steps.get(kind)
-
-
-def kernels(run: RunFolder) -> dict[int, NDArray[np.float32]]:
-    """Return the kernel of reward map convolution at the steps at which it is known.
-
-    At the start, if that was no other network; from the log; from the checkpoints that there are.
-
-    Returns
-    -------
-    dict
-        Step -> float32 (K, K), in the order of steps; empty for networks without such a kernel.
-    """
-    found: dict[int, NDArray[np.float32]] = {}
-    for record in run.records:
-        if "kernel" in record:
-            try:
-                logged = np.array(record["kernel"], np.float32)
-            except (ValueError, TypeError, OverflowError):
-                continue
-            if _is_kernel(logged):
-                found[int(record[run.step])] = logged
-    for folder in run.store.folder.glob("[0-9]*"):
-        try:
-            kernel = read_npz(folder / "model.npz").get("conv_R/W")
-        except PixelRLError:
-            continue
-        if folder.name.isdecimal() and kernel is not None and kernel.ndim == 4:
-            if _is_kernel(kernel[0, 0]):
-                found[int(folder.name)] = kernel[0, 0]
-    if found and isinstance(run.config, Config) and not run.config.train.init:
-        found[0] = identity_kernel()[0, 0]
-    return dict(sorted(found.items()))
-
-
-def _is_kernel(array: NDArray[Any]) -> bool:
-    square = array.ndim == 2 and array.shape[0] == array.shape[1]
-    return square and array.shape[0] % 2 == 1 and bool(np.isfinite(array).all())

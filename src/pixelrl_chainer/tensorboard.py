@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from .curves import kernels
 from .errors import ConfigError, DataError
-from .runfolder import LOG, RunFolder, kernels, number_in
+from .runfolder import LOG, RunFolder, number_in
 from .viz.training import kernel_image, kernel_limit
 
 ENLARGED = 8

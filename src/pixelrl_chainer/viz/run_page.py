@@ -5,9 +5,8 @@ All text that comes from the run's folder is escaped here; see :func:`run_page`.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib import resources
@@ -15,12 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..curves import action_shares, panels
+from ..curves import action_shares, kernels, panels
 from ..images import Image8, to_8bit
-from ..runfolder import RunFolder, column, kernels
+from ..runfolder import RunFolder
 from .charts import area_chart, line_chart
 from .page import png
 from .palette import colors
+from .run_tables import Rows, numbers_table, settings_table, table
 from .training import kernel_image, kernel_limit, kernel_text, spread
 
 if TYPE_CHECKING:
@@ -30,11 +30,6 @@ RAMP_STOPS = 17
 
 LONG_FACT = 80
 """Longer facts have a row of their own."""
-
-ROWS = 24
-"""Lines of the log in the table of numbers, at most."""
-
-Rows = Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,6 @@ class Contents:
         The configuration as it is stored, where it cannot be read as settings.
     samples : sequence of Explanation
     sample_note : str
-    footer : str
     """
 
     lead: str
@@ -68,11 +62,33 @@ class Contents:
     raw: str = ""
     samples: Sequence[Explanation] = field(default_factory=tuple)
     sample_note: str = ""
-    footer: str = ""
 
 
-def run_page(run: RunFolder, contents: Contents) -> str:
-    """Return the report as HTML."""
+def run_page(runs: Sequence[tuple[RunFolder, Contents]], title: str, footer: str) -> str:
+    """Return the report as HTML; of several runs with a list of them."""
+    if len(runs) == 1:
+        body = _body(*runs[0])
+    else:
+        links = "".join(
+            f"<li><a href='#run{number}'>{escape(run.name)}</a>: {escape(contents.lead)}. "
+            f"{escape(contents.state)}</li>"
+            for number, (run, contents) in enumerate(runs)
+        )
+        body = f"<h1>{escape(title)}</h1><nav><ul>{links}</ul></nav>"
+        for number, (run, contents) in enumerate(runs):
+            # Headings go down by one; all text is escaped, so these are no one else's.
+            inner = re.sub(r"(</?h)(\d)", lambda m: f"{m[1]}{int(m[2]) + 1}", _body(run, contents))
+            body += f"<article id='run{number}'>{inner}</article>"
+    folder = resources.files(__package__) / "viewer"
+    texts = {name: (folder / f"run.{name}").read_text("utf-8") for name in ("html", "css", "js")}
+    texts["title"] = escape(title)
+    texts["body"] = f"{body}<footer><p>{escape(footer)}</p></footer>"
+    # In one pass: a name that looks like a mark stays a name.
+    return re.sub(r"/\*(title|css|body|js)\*/", lambda mark: texts[mark[1]], texts["html"])
+
+
+def _body(run: RunFolder, contents: Contents) -> str:
+    """Return all parts of the report of one run."""
     parts = (
         _head(run, contents),
         _curves(run),
@@ -82,17 +98,12 @@ def run_page(run: RunFolder, contents: Contents) -> str:
         _samples(contents),
         _settings(contents),
         _numbers(run),
-        f"<footer><p>{escape(contents.footer)}</p></footer>",
     )
-    folder = resources.files(__package__) / "viewer"
-    texts = {name: (folder / f"run.{name}").read_text("utf-8") for name in ("html", "css", "js")}
-    texts |= {"title": escape(run.name), "body": "\n".join(filter(None, parts))}
-    # In one pass: a name that looks like a mark stays a name.
-    return re.sub(r"/\*(title|css|body|js)\*/", lambda mark: texts[mark[1]], texts["html"])
+    return "\n".join(filter(None, parts))
 
 
 def _section(title: str, *content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{''.join(content)}</section>"
+    return f"<section><h2 class='part'>{escape(title)}</h2>{''.join(content)}</section>"
 
 
 def _head(run: RunFolder, contents: Contents) -> str:
@@ -108,7 +119,7 @@ def _head(run: RunFolder, contents: Contents) -> str:
     )
     notes = "".join(f"<li>{escape(note)}</li>" for note in run.notes)
     return (
-        f"<h1>{escape(run.name)}</h1><p class='lead'>{escape(contents.lead)}</p>"
+        f"<h1 class='run'>{escape(run.name)}</h1><p class='lead'>{escape(contents.lead)}</p>"
         f"<section><div class='state'>{bar}<span>{escape(contents.state)}</span></div>"
         f"<dl class='facts'>{facts}</dl>"
         f"{f'<ul class=notes>{notes}</ul>' if notes else ''}</section>"
@@ -178,25 +189,10 @@ def _picture(image: Image8, caption: str, alt: str) -> str:
     )
 
 
-def _table(rows: Rows) -> str:
-    """A table that scrolls by itself; the first row are the headings."""
-    head = "".join(f"<th scope='col'>{escape(cell)}</th>" for cell in rows[0])
-    body = "".join(
-        f"<tr><th scope='row'>{escape(row[0])}</th>"
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
-        + "</tr>"
-        for row in rows[1:]
-    )
-    return (
-        "<div class='scroll' tabindex='0' role='region' aria-label='table'>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
 def _scores(contents: Contents) -> str:
     lines = "".join(f"<p>{escape(line)}</p>" for line in contents.caption.splitlines())
-    table = _table(contents.scores) if contents.scores else ""
-    return _section("Scores", table, lines) if table or lines else ""
+    shown = table(contents.scores) if contents.scores else ""
+    return _section("Scores", shown, lines) if shown or lines else ""
 
 
 def _samples(contents: Contents) -> str:
@@ -242,50 +238,15 @@ def _settings(contents: Contents) -> str:
         return _section("Configuration", f"<pre>{escape(contents.raw)}</pre>")
     if not contents.changed and not contents.others:
         return ""
-    changed = _settings_table(contents.changed, "changed") if contents.changed else ""
+    changed = settings_table(contents.changed, "changed") if contents.changed else ""
     text = "Other than the default." if changed else "All settings are the defaults."
     others = (
         f"<details><summary>{len(contents.others)} settings as by default</summary>"
-        f"{_settings_table(contents.others, 'same')}</details>"
+        f"{settings_table(contents.others, 'same')}</details>"
     )
     return _section("Configuration", f"<p class='hint'>{text}</p>", changed, others)
 
 
-def _settings_table(rows: Rows, kind: str) -> str:
-    columns = ("setting", "here", "default") if kind == "changed" else ("setting", "here")
-    head = "".join(f"<th scope='col'>{name}</th>" for name in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row[: len(columns)]) + "</tr>"
-        for row in rows
-    )
-    table = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
-    return f"<table class='settings {kind}'>{table}</table>"
-
-
 def _numbers(run: RunFolder) -> str:
-    """Lines of the log as numbers: the first, the last, and those between with a validation."""
-    keys = list(dict.fromkeys(series.key for panel in panels(run) for series in panel.series))
-    if not keys:
-        return ""
-    checked = [
-        number
-        for number, record in enumerate(run.records)
-        if any(key.startswith("validation_") for key in record)
-    ] or list(range(len(run.records)))
-    chosen = sorted({0, len(run.records) - 1, *_spread(checked, ROWS - 2)})
-    steps = column(run.records, run.step)
-    values = [column(run.records, key) for key in keys]
-    rows = [[run.step, *keys]]
-    for number in chosen:
-        rows.append([f"{steps[number]:g}", *(_cell(found[number]) for found in values)])
-    summary = f"{len(chosen)} of {len(run.records)} lines of the log"
-    return _section("Numbers", f"<details><summary>{summary}</summary>{_table(rows)}</details>")
-
-
-def _spread(numbers: Sequence[int], most: int) -> Iterable[int]:
-    chosen = np.linspace(0, len(numbers) - 1, min(most, len(numbers))).round().astype(int)
-    return [numbers[i] for i in chosen]
-
-
-def _cell(value: float) -> str:
-    return f"{value:.5g}" if math.isfinite(value) else ""
+    content = numbers_table(run)
+    return _section("Numbers", content) if content else ""

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..actions import ActionSet
-from ..curves import Panel, Series, Shares, action_shares, panels
+from ..curves import Panel, Series, Shares, action_shares, kernels, panels
 from ..images import Image8
-from ..runfolder import RunFolder, kernels
+from ..runfolder import RunFolder
 from .figures import save
 from .palette import LINE_COLORS, colors
 
