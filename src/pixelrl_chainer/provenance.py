@@ -6,10 +6,12 @@ import platform
 import resource
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from ._version import __version__
 from .backend import Device
+from .files import write_json
 
 LIBRARIES = (
     *("numpy", "numba", "chainer", "chainerrl"),
@@ -35,8 +37,20 @@ def peak_memory_bytes() -> int:
 
 
 def describe_machine(device: Device) -> dict[str, Any]:
-    """Say what something is computed with; a training leaves it as ``process.json``."""
+    """Say what something is computed with."""
     return {"versions": versions(), "platform": platform.platform(), "device": device.name}
+
+
+def describe_run(folder: Path, settings: Any, device: Device, *, works: bool) -> None:
+    """Make the folder of a training and leave what it is: ``config.json``, ``process.json``.
+
+    The latter is of the process that trained last: a call that finds nothing to do (not ``works``)
+    leaves it as it is.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", settings)
+    if works:
+        write_json(folder / "process.json", describe_machine(device))
 
 
 def describe_process(device: Device) -> dict[str, Any]:

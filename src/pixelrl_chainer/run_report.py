@@ -144,7 +144,7 @@ def _facts(run: RunFolder) -> list[tuple[str, str]]:
     if len(seconds):
         each = f"{np.median(seconds):.3g} s a line of the log (median)"
         facts.append(("time", f"{_duration(float(seconds.sum()))}, {each}"))
-        facts.append(("last line of the log", _moment((run.path / LOG).stat().st_mtime)))
+        facts.append(("log last written", _moment((run.path / LOG).stat().st_mtime)))
     facts += _best(run)
     config = run.config
     if isinstance(config, Config):

@@ -22,12 +22,12 @@ from .env import PixelEnv, make_env
 from .episode import EpisodeRunner, Record
 from .errors import TrainingError
 from .evaluate import rollout
-from .files import replace_atomically, write_json
+from .files import replace_atomically
 from .imagesets import ImageSet
 from .initial import initialise
 from .interrupt import stop_requests
 from .models.fcn import ModelConfig, PixelFCN
-from .provenance import describe_machine
+from .provenance import describe_run
 from .rng import stream
 from .settings import Config, NetworkConfig
 from .task import Task
@@ -139,9 +139,8 @@ class Trainer:
         """
         settings = self.config.train
         start = done = self.episodes_done
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "config.json", self.config.to_dict())
-        write_json(self.folder / "process.json", describe_machine(self.device))
+        works = start < settings.episodes
+        describe_run(self.folder, self.config.to_dict(), self.device, works=works)
         log = self.folder / "log.jsonl"
         truncate_log(log, start)
         metric = self.env.task.metrics[0]
