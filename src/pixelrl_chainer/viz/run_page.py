@@ -219,9 +219,9 @@ def _strip(sample: Explanation) -> str:
     for t, state in enumerate(sample.states):
         name = "input" if t == 0 else f"after step {t}"
         if metric.key in sample.scores:
-            name += f": {sample.scores[metric.key][t]:.{metric.digits}f}"
+            name += f"\n{sample.scores[metric.key][t]:.{metric.digits}f}"
         image = to_8bit(state).transpose(1, 2, 0)
-        shown = _picture(image, name, f"{sample.name}, {name}")
+        shown = _picture(image, name, f"{sample.name}, {name}".replace("\n", ": "))
         if t < len(sample.action_maps):
             maps = sample.action_maps[t]
             counts = sample.counts[t]
