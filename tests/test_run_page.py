@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import runs
 import small
-from test_viewer import CHROMIUM, sync_api
+from chromium import Visit
 
 from pixelrl_chainer.models.fcn import ModelConfig, PixelFCN
 from pixelrl_chainer.rng import stream
@@ -18,34 +17,14 @@ from pixelrl_chainer.runfolder import open_run
 from pixelrl_chainer.weights import network_arrays, save_network
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on the path")
-    with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
-class Reader:
-    """A page that is open, and all that went wrong or was fetched."""
+class Reader(Visit):
+    """A report that is open."""
 
     def __init__(self, browser: Any, path: Path, **options: Any) -> None:
-        viewport = {"width": 1200, "height": 900}
-        self.context = browser.new_context(**{"viewport": viewport, **options})
-        self.page = self.context.new_page()
-        self.trouble: list[str] = []
-        self.fetched: list[str] = []
-        self.page.on("console", lambda message: self.trouble.append(message.text))
-        self.page.on("pageerror", lambda error: self.trouble.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.trouble.append(dialog.message))
-        self.page.on("request", lambda request: self.fetched.append(request.url))
-        self.page.goto(path.as_uri())
+        super().__init__(browser, path.as_uri(), **options)
 
     def close(self) -> None:
-        self.context.close()
-        assert self.trouble == []
+        super().close()
         assert [url for url in self.fetched if not url.startswith(("file:", "data:"))] == []
 
     def reading(self, number: int = 0) -> str:
