@@ -38,8 +38,8 @@ from pixelrl_chainer.env import make_env
 from pixelrl_chainer.evaluate import rollout
 from pixelrl_chainer.kernels.cudnn_plan import in_use
 from pixelrl_chainer.models.fcn import ModelConfig, PixelFCN
+from pixelrl_chainer.provenance import versions
 from pixelrl_chainer.ranges import CHOICES
-from pixelrl_chainer.results import versions
 from pixelrl_chainer.settings import Config, TrainConfig
 from pixelrl_chainer.train import train
 

@@ -31,7 +31,7 @@ from pixelrl_chainer.env import PixelEnv
 from pixelrl_chainer.evaluate import rollout
 from pixelrl_chainer.models.fcn import VARIANTS, ModelConfig, PixelFCN
 from pixelrl_chainer.progress import bar
-from pixelrl_chainer.results import peak_memory_bytes, versions
+from pixelrl_chainer.provenance import peak_memory_bytes, versions
 from pixelrl_chainer.settings import TILE
 from pixelrl_chainer.tasks import TASKS
 from pixelrl_chainer.tiling import plan

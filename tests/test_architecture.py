@@ -42,12 +42,13 @@ NETWORK_SIDE = {
 """What learns: knows no environment."""
 
 COMMAND_LINE = {
-    *("cli", "cli_data", "cli_explain", "cli_options", "cli_pretrain", "cli_run"),
+    *("cli", "cli_data", "cli_explain", "cli_options", "cli_pretrain", "cli_report", "cli_run"),
     *("cli_edit", "cli_studies", "cli_rl_restore", "cli_rl_restore_train", "__main__"),
     *("cli_studio", "cli_toolchains"),
 }
 LOOP = {
-    *("train", "episode", "evaluate", "tiling", "results", "report", "apply", "experiment"),
+    *("train", "episode", "evaluate", "tiling", "results", "result_tables", "apply", "experiment"),
+    *("run_report", "samples"),
     *("pretrain", "progress", "interrupt", "single_image", "edit"),
     *("recording", "columns", "studies", "sweeps", "tables", "explanation"),
     *("studio.asking", "studio.changes", "studio.running", "studio.server", "studio.session"),

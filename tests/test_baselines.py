@@ -24,7 +24,7 @@ from pixelrl_chainer.errors import ConfigError
 from pixelrl_chainer.evaluate import augmented_rollout, rollout
 from pixelrl_chainer.metrics import psnr
 from pixelrl_chainer.paper import TABLE_II
-from pixelrl_chainer.report import table
+from pixelrl_chainer.result_tables import table
 from pixelrl_chainer.results import run_evaluation
 from pixelrl_chainer.task import Task
 from pixelrl_chainer.tasks import TASKS

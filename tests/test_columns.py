@@ -71,6 +71,8 @@ def test_rows_of_a_column(tmp_path: Path, data: Path) -> None:
     for folder in (plain, rmc):
         assert (folder / "steps.png").is_file()
         assert (folder / "curves.png").is_file()
+        assert (folder / "actions.png").is_file()
+    assert (rmc / "kernel.png").is_file() and not (plain / "kernel.png").exists()
     written = json.loads((outcome.folder / "results.json").read_text())
     assert written == json.loads(json.dumps(outcome.results))
     assert outcome.text.count("| PixelRL") == 3

@@ -180,7 +180,7 @@ def test_every_key_of_the_log_is_explained(tmp_path: Path) -> None:
     config = build(
         preset="quick",
         changes={
-            "network.variant": "plain",
+            "network.variant": "convgru-rmc",
             "train.episodes": 1,
             "train.batch_size": 1,
             "train.crop_size": 16,

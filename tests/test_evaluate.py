@@ -30,6 +30,7 @@ from pixelrl_chainer.evaluate import (
 from pixelrl_chainer.images import list_images, read_image, write_image
 from pixelrl_chainer.imagesets import ImageSet
 from pixelrl_chainer.metrics import Metric, psnr, ssim
+from pixelrl_chainer.provenance import versions
 from pixelrl_chainer.results import (
     describe_data,
     fingerprint,
@@ -38,7 +39,6 @@ from pixelrl_chainer.results import (
     not_comparable,
     published,
     run_evaluation,
-    versions,
 )
 from pixelrl_chainer.rng import stream
 from pixelrl_chainer.settings import EvalConfig, LossConfig

@@ -81,6 +81,7 @@ def run(
 FILES = {
     *("config.json", "log.jsonl", "eval-none.json", "eval-random.json", "eval-network.json"),
     *("eval-pretrained.json", "results.json", "table.md", "steps.png", "curves.png"),
+    *("process.json", "actions.png"),
 }
 
 
@@ -107,7 +108,7 @@ def test_files(finished: Any) -> None:
     root, outcome, _ = finished
     assert outcome.folder == root / "denoise-gaussian-sigma25-T3-plain-quick"
     assert {p.name for p in outcome.folder.iterdir() if p.is_file()} == FILES
-    for name in ("steps.png", "curves.png"):
+    for name in ("steps.png", "curves.png", "actions.png"):
         assert min(cv2.imread(str(outcome.folder / name)).shape[:2]) > 100
 
 

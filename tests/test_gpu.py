@@ -210,7 +210,7 @@ def test_an_episode_neither_waits_nor_uploads(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the detector is deprecated, as it does not see everything
         with cupyx.allow_synchronize(False):
-            reward = run_episode(runner.env, runner.agent, batch.images, batch.target)
+            reward = run_episode(runner.env, runner.agent, batch.images, batch.target).reward
             with pytest.raises(cupyx.DeviceSynchronized):
                 float(reward)
     assert np.isfinite(float(reward))

@@ -18,6 +18,7 @@ import pytest
 import small
 
 from pixelrl_chainer.agent import PixelwiseA2C
+from pixelrl_chainer.backend import CPU
 from pixelrl_chainer.config import build
 from pixelrl_chainer.datasets import open_dataset
 from pixelrl_chainer.degradations import gaussian_noise
@@ -30,6 +31,7 @@ from pixelrl_chainer.imagesets import ImageSet
 from pixelrl_chainer.interrupt import stop_requests
 from pixelrl_chainer.metrics import psnr
 from pixelrl_chainer.models.fcn import ModelConfig, PixelFCN
+from pixelrl_chainer.provenance import describe_machine
 from pixelrl_chainer.rng import stream
 from pixelrl_chainer.settings import Config, LossConfig
 from pixelrl_chainer.tasks import TASKS
@@ -118,7 +120,11 @@ def test_other_seed_other_weights(tmp_path: Path, images: ImageSet, short: Path)
 
 
 def test_what_a_run_leaves_behind(images: ImageSet, short: Path) -> None:
-    assert {p.name for p in short.iterdir()} == {"config.json", "log.jsonl", "checkpoints"}
+    assert {p.name for p in short.iterdir()} == {
+        *("config.json", "process.json", "log.jsonl", "checkpoints"),
+    }
+    process = json.loads((short / "process.json").read_text())
+    assert process == describe_machine(CPU)
     assert json.loads((short / "config.json").read_text()) == json.loads(
         json.dumps(small.config().to_dict())
     )
@@ -133,11 +139,20 @@ def test_records(short: Path) -> None:
     assert [record["episode"] for record in found] == [1, 2, 3, 4, 5, 6]
     keys = {
         *("episode", "reward", "psnr_input", "psnr_output", "learning_rate", "seconds"),
-        *("images_per_second", "loss_total", "loss_policy", "loss_value", "loss_entropy"),
+        *(
+            "action_shares",
+            "images_per_second",
+            "loss_total",
+            "loss_policy",
+            "loss_value",
+            "loss_entropy",
+        ),
     }
     for record in found:
         assert record.keys() - {"validation_psnr"} == keys
-        assert all(np.isfinite(value) for value in record.values())
+        assert all(np.isfinite(value).all() for value in record.values())
+        assert len(record["action_shares"]) == 9
+        assert sum(record["action_shares"]) == pytest.approx(1)
         assert record["images_per_second"] == pytest.approx(2 / record["seconds"])
         terms = record["loss_policy"] + record["loss_value"] - 0.01 * 3 * record["loss_entropy"]
         # float32 terms of order 10, added in another order.
@@ -145,6 +160,32 @@ def test_records(short: Path) -> None:
         assert 0 < record["loss_entropy"] <= np.log(9) + 1e-6
         # sigma 25 means 20.17 dB before rounding; 512 pixels give it to about 0.3 dB.
         assert record["psnr_input"] == pytest.approx(20.17, abs=1.5)
+
+
+def test_shares_are_those_of_the_chosen_actions() -> None:
+    env = make_env(build())
+    clean = small.texture(0, 8, 8)[None, None].astype(np.float32) / 255
+    maps = np.random.default_rng(0).integers(0, 3, (5, 1, 8, 8)).astype(np.int32)
+    waiting = list(maps)
+    made = agent(5, [])
+    made.act_and_train = lambda obs, reward: made.observe_action(  # type: ignore[method-assign]
+        obs, reward, waiting.pop(0)
+    )
+    shares = run_episode(env, made, clean + np.float32(0.1), clean).action_shares
+    np.testing.assert_array_equal(shares, np.bincount(maps.ravel(), minlength=9) / maps.size)
+
+
+def test_the_kernel_is_recorded(tmp_path: Path, images: ImageSet) -> None:
+    config = small.config(network__variant="convgru-rmc", train__learning_rate=0.01)
+    result = train(config, images, tmp_path)
+    found = records(tmp_path)
+    with np.load(result.checkpoint / "model.npz") as file:
+        kernel = file["conv_R/W"][0, 0]
+    assert found[-1]["kernel_centre"] == kernel[16, 16]
+    assert found[-1]["kernel_sum"] == pytest.approx(kernel.sum(), abs=1e-5)  # float32 sum
+    np.testing.assert_allclose(found[-1]["kernel"], kernel, rtol=5.1e-4)  # four digits
+    assert [record["episode"] for record in found if "kernel" in record] == [2, 4, 6]
+    assert len({record["kernel_centre"] for record in found}) == 6  # it learns
 
 
 def test_learning_rate_is_the_published_schedule(short: Path) -> None:
@@ -489,7 +530,7 @@ def test_reward_is_that_of_equation_20() -> None:
             return states[-1]
 
     env.actions = Recording()  # type: ignore[assignment]
-    reward = run_episode(env, agent(5, []), noisy, clean)
+    reward = run_episode(env, agent(5, []), noisy, clean).reward
     errors = [255 * np.mean((state.astype(float) - clean) ** 2) for state in states]
     expected = sum(0.95**t * (errors[t] - errors[t + 1]) for t in range(5))
     # Means of float32 rewards of order 1.

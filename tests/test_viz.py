@@ -14,7 +14,6 @@ from matplotlib.colors import to_rgb
 
 from pixelrl_chainer.actions import ACTIONS
 from pixelrl_chainer.images import to_8bit
-from pixelrl_chainer.metrics import PSNR
 from pixelrl_chainer.rl_restore.toolbox import TOOLBOXES
 from pixelrl_chainer.viz import figures
 from pixelrl_chainer.viz.palette import ACTION_COLORS, colors, tool_colors
@@ -173,46 +172,6 @@ def test_titles_are_plain_text(tmp_path: Path) -> None:
     r"""A file name such as $x_$\frac.png is not a formula, not even a broken one."""
     draw(tmp_path / "steps.png", title=r"$x_$ \frac{ $^$", notes=["1 dB", "2", "3", "4"])
     decode(tmp_path / "steps.png")
-
-
-def record(episode: int, **more: float) -> dict[str, Any]:
-    return {
-        "episode": episode,
-        "reward": float(episode),
-        "psnr_input": 20.0,
-        "psnr_output": 20.0 + episode,
-        "loss_entropy": 2.0,
-        **more,
-    }
-
-
-@pytest.mark.parametrize("count", [1, 2, 50])
-def test_learning_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    drawn: list[tuple[list[float], list[float], str]] = []
-    plot = Axes.plot
-
-    def noting(axis: Axes, x: Any, y: Any, *style: Any, **options: Any) -> Any:
-        drawn.append((x, y, options.get("label", "")))
-        return plot(axis, x, y, *style, **options)
-
-    monkeypatch.setattr(Axes, "plot", noting)
-    records = [record(e, **({"validation_psnr": 21.0} if e % 5 == 0 else {})) for e in range(count)]
-    figures.learning_curves(records, tmp_path / "curves.png", "a $ title", PSNR)
-    every = list(range(0, count, 5))
-    assert (every, [21.0] * len(every), "validation") in drawn
-    assert [label for *_, label in drawn if label] == [
-        *("reward", "psnr_input", "psnr_output", "loss_entropy", "validation"),
-    ]
-    image = decode(tmp_path / "curves.png")
-    assert (image != 255).mean() > 0.01
-
-
-def test_smoothing_is_a_running_mean_of_the_past() -> None:
-    values = [float(v) for v in range(40)]
-    smooth = figures._smooth(values)
-    assert smooth[0] == 0
-    assert smooth[10] == 9.5  # 40 // 20 = 2 values
-    assert figures._smooth([3.0]) == [3.0]
 
 
 def test_a_picture_that_cannot_be_written(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def add_commands() -> None:
         cli_edit,
         cli_explain,
         cli_pretrain,
+        cli_report,
         cli_rl_restore,
         cli_rl_restore_train,
         cli_run,

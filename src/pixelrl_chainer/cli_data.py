@@ -22,7 +22,7 @@ def info_command(json_file: str | None) -> None:
     from . import _compat
     from .backend import gpu_count, select_device
     from .kernels.cudnn_plan import in_use
-    from .results import versions
+    from .provenance import versions
     from .sources import available, remedy
 
     found: dict[str, Any] = {

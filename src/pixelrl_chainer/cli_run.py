@@ -109,7 +109,7 @@ def train_command(output: Path, device: str, **given: Any) -> None:
 @common_options
 def eval_command(json_file: str | None, csv_file: Path | None, **given: Any) -> None:
     """Score agents on corrupted test images, with the paper's number beside."""
-    from .report import write_csv
+    from .result_tables import write_csv
 
     evaluate = evaluate_toolchains if given["task"] == TOOLCHAINS else _evaluate
     result, text = evaluate(given)
@@ -123,7 +123,7 @@ def _evaluate(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
     from .backend import select_device
     from .experiment import open_images, resolve_data
     from .progress import bar
-    from .report import caption, table
+    from .result_tables import caption, table
     from .results import run_evaluation
     from .shipped import choose_network
 

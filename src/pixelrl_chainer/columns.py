@@ -14,10 +14,11 @@ from .errors import ConfigError
 from .experiment import Experiment, run_name
 from .files import replace_atomically, write_json
 from .recording import draw_steps
-from .report import caption, table
+from .result_tables import caption, table
 from .results import load_policy
+from .runfolder import LOG, open_run
 from .tasks import make_task
-from .viz import figures
+from .viz.training import draw_training
 
 Result = dict[str, Any]
 
@@ -122,16 +123,13 @@ def _shipped(experiments: Sequence[Experiment], folder: Path) -> list[Result]:
 def _draw(experiment: Experiment, weights: Path | None) -> None:
     """Draw the episode on the first test image and, after training, the curves; each once."""
     folder = experiment.folder
-    picture, log = folder / "steps.png", folder / "log.jsonl"
+    picture = folder / "steps.png"
     if not _older(picture, folder / "eval-network.json"):
         return
     config = experiment.config
     draw_steps(config, weights, picture, folder.name, device=experiment.device)
-    if log.is_file():
-        records = [json.loads(line) for line in log.read_text().splitlines()]
-        figures.learning_curves(
-            records, folder / "curves.png", folder.name, make_task(config).metrics[0]
-        )
+    if (folder / LOG).is_file():
+        draw_training(open_run(folder), folder)
 
 
 def _older(path: Path, source: Path) -> bool:

@@ -13,7 +13,7 @@ from .errors import DataError
 from .evaluate import rollout
 from .images import SUFFIXES, Image8
 from .progress import Progress, no_progress
-from .results import versions
+from .provenance import versions
 from .saliency_task import SALIENCY
 from .settings import Config
 from .single_image import first_state, learn, reduced

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .agent import PixelwiseA2C
-from .backend import Array, Device, Uploader, read_later
+from .backend import Array, Device, Uploader, read_later, xp_of
 from .batches import CropLoader
 from .env import PixelEnv
 from .rng import DrawnUniforms, stream
@@ -32,7 +32,19 @@ class Batch(NamedTuple):
     score: float
 
 
-def run_episode(env: PixelEnv, agent: PixelwiseA2C, images: Array, target: Array) -> Array:
+class Outcome(NamedTuple):
+    """What an episode brought, on the device.
+
+    ``reward`` has no dimensions: mean over batch and pixels of the discounted sum of rewards,
+    Eq. (20). ``action_shares``, (A,), are the shares of the actions among all that the pixels chose
+    in all steps.
+    """
+
+    reward: Array
+    action_shares: Array
+
+
+def run_episode(env: PixelEnv, agent: PixelwiseA2C, images: Array, target: Array) -> Outcome:
     """Train on one batch for one episode; on a GPU, without waiting for it.
 
     Parameters
@@ -40,21 +52,25 @@ def run_episode(env: PixelEnv, agent: PixelwiseA2C, images: Array, target: Array
     env : PixelEnv
     agent : PixelwiseA2C
     images, target : arrays, float32 (B, C, H, W)
-
-    Returns
-    -------
-    array, no dimensions
-        Mean over batch and pixels of the discounted sum of rewards, Eq. (20).
     """
     observations, done = env.reset(images, target), False
     reward, total, weight = None, 0.0, 1.0
+    counts: Array = 0
     while not done:
         actions = agent.act_and_train(observations, reward)
+        counts = counts + _count(actions, len(env.actions.names))
         observations, reward, done = env.step(actions)
         total = total + weight * reward.mean()
         weight *= agent.loss.gamma
     agent.stop_episode_and_train(observations, reward, done)
-    return total
+    return Outcome(total, counts / counts.sum())
+
+
+def _count(action_maps: Array, n_actions: int) -> Array:
+    """Count the pixels that chose each action: integers (A,), on a GPU without waiting for them."""
+    xp = xp_of(action_maps)
+    # CuPy's bincount would wait: it looks for the largest number first.
+    return xp.stack([xp.count_nonzero(action_maps == action) for action in range(n_actions)])
 
 
 def learning_rate(config: Config, episode: int) -> float:
@@ -118,12 +134,14 @@ class EpisodeRunner:
         alpha = learning_rate(self.config, episode)
         self.agent.rng = DrawnUniforms(batch.uniforms)
         self.agent.optimizer.alpha = alpha
-        reward = run_episode(self.env, self.agent, batch.images, batch.target)
+        outcome = run_episode(self.env, self.agent, batch.images, batch.target)
         task = self.env.task
         score = task.metrics[0].key
-        values = {"reward": reward, "output": task.curve(self.env.images, batch.target)}
-        values.update(self.agent.loss_arrays())
-        read = read_later(values)
+        actions = range(len(self.env.actions))
+        values = {"reward": outcome.reward, "output": task.curve(self.env.images, batch.target)}
+        values.update({f"action_{i}": outcome.action_shares[i] for i in actions})
+        kernel = self._kernel_values()
+        read = read_later(values | kernel | self.agent.loss_arrays())
 
         def finish() -> Record:
             found = read()
@@ -137,7 +155,17 @@ class EpisodeRunner:
                 "learning_rate": alpha,
                 "seconds": seconds,
                 "images_per_second": len(batch.images) / seconds,
+                "action_shares": [found.pop(f"action_{i}") for i in actions],
+                **{name: found.pop(name) for name in kernel},
                 **{f"loss_{name}": value for name, value in found.items()},
             }
 
         return finish
+
+    def _kernel_values(self) -> dict[str, Array]:
+        """Centre and sum of the kernel of reward map convolution; nothing without it."""
+        kernel = self.agent.model.reward_kernel
+        if kernel is None:
+            return {}
+        centre = len(kernel) // 2
+        return {"kernel_centre": kernel[centre, centre], "kernel_sum": kernel.sum()}

@@ -26,10 +26,10 @@ from .checkpoint import CheckpointStore
 from .env import make_env
 from .episode import Record
 from .errors import ConfigError, TrainingError
-from .files import write_json
 from .imagesets import ImageSet
 from .interrupt import stop_requests
 from .models.blocks import Convolution, DilatedBlock
+from .provenance import describe_run
 from .rng import stream
 from .settings import Config
 from .train import TrainResult, make_loader, training_settings, truncate_log
@@ -139,8 +139,8 @@ class Pretrainer:
         OSError
             If a checkpoint or the log cannot be written.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "config.json", self.config.to_dict())
+        works = self.done < self.steps
+        describe_run(self.folder, self.config.to_dict(), self.device, works=works)
         log = self.folder / "log.jsonl"
         truncate_log(log, self.done)
         prepared = self.loader.iterate(self.done, self.steps, self._prepare)

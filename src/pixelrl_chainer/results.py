@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import platform
-import resource
-import sys
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pooch
 
 from . import shipped, sources
-from ._version import __version__
 from .agent import PixelwisePolicy
 from .backend import CPU, Device
 from .baselines import BASELINES, Restorer
@@ -25,6 +20,7 @@ from .evaluate import Actor, RandomAgents, evaluate
 from .images import read_gray
 from .imagesets import ImageSet
 from .progress import Progress, no_progress
+from .provenance import describe_process
 from .rng import stream
 from .settings import Config
 from .single_image import ImageLearner
@@ -34,28 +30,6 @@ from .weights import load_network, network_file
 
 AGENTS = ("network", "random", "none")
 """A trained network, agents that draw actions uniformly, or nobody: the input as it is."""
-
-LIBRARIES = (
-    *("numpy", "numba", "chainer", "chainerrl"),
-    *("opencv-contrib-python-headless", "scikit-image"),
-)
-
-
-def versions() -> dict[str, str]:
-    """Versions of this package, Python and the libraries that decide the numbers."""
-    found = {"pixelrl-chainer": __version__, "python": platform.python_version()}
-    for name in (*LIBRARIES, "cupy-cuda12x", "cupy-cuda13x"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def peak_memory_bytes() -> int:
-    """Largest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def load_policy(
@@ -183,16 +157,6 @@ def run_evaluation(
         "config": config.to_dict(),
         **describe_process(device),
         "seconds": time.perf_counter() - begin,
-    }
-
-
-def describe_process(device: Device) -> dict[str, Any]:
-    """Say with what a result was computed."""
-    return {
-        "versions": versions(),
-        "platform": platform.platform(),
-        "device": device.name,
-        "peak_memory_bytes": peak_memory_bytes(),
     }
 
 

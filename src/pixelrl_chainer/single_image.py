@@ -163,7 +163,7 @@ def _train_episode(
     begin = time.perf_counter()
     agent.rng = stream(config.train.seed, "policy", episode)
     agent.optimizer.alpha = learning_rate(config, episode)
-    reward = float(run_episode(env, agent, images, target))
+    reward = float(run_episode(env, agent, images, target).reward)
     if not np.isfinite(float(agent.loss_arrays()["total"])):
         raise TrainingError(
             f"episode {episode + 1}: the loss is not finite; start again in another folder with a "

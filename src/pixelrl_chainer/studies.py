@@ -14,9 +14,10 @@ import numpy as np
 
 from .experiment import Experiment, open_images
 from .files import replace_atomically, write_json
+from .provenance import versions
 from .recording import count_actions, draw_steps, record_episodes
-from .report import markdown
-from .results import describe_data, fingerprint, versions
+from .result_tables import markdown
+from .results import describe_data, fingerprint
 from .shipped import Chosen
 from .task import Task
 from .tasks import make_task

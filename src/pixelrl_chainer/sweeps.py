@@ -14,7 +14,7 @@ import numpy as np
 from .actions import ACTIONS
 from .columns import Outcome, run_column
 from .experiment import Experiment, run_name
-from .report import LABELS, caption, markdown
+from .result_tables import LABELS, caption, markdown
 from .studies import PICTURE, Record, Study, begin, finish, heading
 from .tasks import find_task, make_task
 from .viz import studies as pictures

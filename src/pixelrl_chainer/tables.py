@@ -14,7 +14,7 @@ from .datasets import DATASETS
 from .files import replace_atomically, write_json
 from .metrics import Metric
 from .models.fcn import VARIANTS
-from .report import ORIGINS, markdown
+from .result_tables import ORIGINS, markdown
 from .task import Task
 from .tasks import TASKS, find_task
 

@@ -22,11 +22,12 @@ from .env import PixelEnv, make_env
 from .episode import EpisodeRunner, Record
 from .errors import TrainingError
 from .evaluate import rollout
-from .files import replace_atomically, write_json
+from .files import replace_atomically
 from .imagesets import ImageSet
 from .initial import initialise
 from .interrupt import stop_requests
 from .models.fcn import ModelConfig, PixelFCN
+from .provenance import describe_run
 from .rng import stream
 from .settings import Config, NetworkConfig
 from .task import Task
@@ -57,7 +58,7 @@ class Trainer:
     images : ImageSet
         Training images, clean ones or pairs.
     folder : pathlib.Path
-        Receives ``config.json``, ``log.jsonl`` and ``checkpoints/``.
+        Receives ``config.json``, ``process.json``, ``log.jsonl`` and ``checkpoints/``.
     device : Device
 
     Attributes
@@ -138,8 +139,8 @@ class Trainer:
         """
         settings = self.config.train
         start = done = self.episodes_done
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "config.json", self.config.to_dict())
+        works = start < settings.episodes
+        describe_run(self.folder, self.config.to_dict(), self.device, works=works)
         log = self.folder / "log.jsonl"
         truncate_log(log, start)
         metric = self.env.task.metrics[0]
@@ -162,7 +163,7 @@ class Trainer:
                 while waiting and (len(waiting) > lag or stopped.is_set()):
                     record = self._checked(waiting.popleft()())
                     if checkpoint and not waiting:
-                        record[validation] = self.validate()
+                        record |= {validation: self.validate(), **self._kernel()}
                     lines.write(json.dumps(record) + "\n")
                     lines.flush()
                     stopping = stopped.is_set() and not waiting
@@ -174,6 +175,13 @@ class Trainer:
                     break
         finished = done == settings.episodes and not stopped.is_set()
         return TrainResult(done, finished, self.store.path(done))
+
+    def _kernel(self) -> Record:
+        """What a record tells at a checkpoint of a network with reward map convolution."""
+        kernel = self.agent.model.reward_kernel
+        if kernel is None:
+            return {}
+        return {"kernel": [[float(f"{x:.4g}") for x in row] for row in to_numpy(kernel)]}
 
     def _checked(self, record: Record) -> Record:
         """Count an episode as done; TrainingError if its loss is not finite."""

@@ -182,6 +182,11 @@ class PixelFCN(chainer.Chain, A3CModel, Recurrent):
         """Reward map convolution of (B, 1, H, W) maps; without it they stay as they are."""
         return self.conv_R(returns) if self.config.rmc else returns
 
+    @property
+    def reward_kernel(self) -> Array | None:
+        """Kernel of reward map convolution, float32 (33, 33); None in networks without it."""
+        return self.conv_R.W.array[0, 0] if self.config.rmc else None
+
     def get_state(self) -> Array | None:
         """Hidden map (B, 64, H, W), or None at the start of an episode and in plain networks."""
         return self.hidden

@@ -10,7 +10,7 @@ import numpy as np
 from chainer import links as L
 
 from .. import paper
-from ..report import markdown
+from ..result_tables import markdown
 from .apply import T_MAX
 from .networks import DeepTool, QNetwork, ShallowTool, observe
 from .settings import PATCH_SIZE

@@ -19,8 +19,8 @@ from ..evaluate import summarise
 from ..files import replace_atomically
 from ..metrics import PSNR, SSIM, Metric, ssim
 from ..progress import Progress, no_progress
-from ..report import caption, markdown, spread
-from ..results import describe_process
+from ..provenance import describe_process
+from ..result_tables import caption, markdown, spread
 from ..sources import user_places
 from .apply import T_MAX, Restored, names_of, picture, restore_image
 from .figures import draw_chain, draw_shares

@@ -15,7 +15,7 @@ from ..backend import Device
 from ..errors import ConfigError
 from ..files import write_json
 from ..progress import Progress
-from ..report import markdown, spread
+from ..result_tables import markdown, spread
 from .distortions import GROUPS
 from .evaluate import METRICS, TASK, Result, not_comparable, published, run_evaluation
 from .joint import JointTrainer

@@ -18,6 +18,7 @@ from ..errors import TrainingError
 from ..files import write_json
 from ..interrupt import stop_requests
 from ..kernels.threads import keep_freed_memory
+from ..provenance import describe_run
 from ..train import TrainResult, truncate_log
 
 
@@ -98,8 +99,7 @@ class Run(ABC):
         OSError
             If a checkpoint or the log cannot be written.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "config.json", self.settings)
+        describe_run(self.folder, self.settings, self.device, works=self.done < self.steps)
         log = self.folder / "log.jsonl"
         truncate_log(log, self.done, "step")
         with (

@@ -1,4 +1,4 @@
-"""Learning curves, states and action maps, saliency before and after, as PNG files."""
+"""States and action maps, saliency before and after, as PNG files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..actions import ActionSet
 from ..backend import Array
 from ..files import replace_atomically
 from ..images import to_8bit
-from ..metrics import Metric, pearson
+from ..metrics import pearson
 from ..saliency import ESTIMATORS, saliency_map
 from .palette import colors
 
@@ -37,56 +37,6 @@ def save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
     with replace_atomically(path) as temporary:
         figure.savefig(temporary, dpi=DPI, format="png")
-
-
-def learning_curves(
-    records: Sequence[dict[str, Any]], path: Path, title: str, metric: Metric
-) -> None:
-    """Draw reward, score and entropy over the episodes of a run.
-
-    Parameters
-    ----------
-    records : sequence of dict
-        Lines of ``log.jsonl``.
-    path : pathlib.Path
-        PNG file to write.
-    title : str
-    metric : Metric
-        First one of the task.
-    """
-    episodes = [record["episode"] for record in records]
-    figure = Figure(figsize=(12, 3.4), layout="constrained")
-    figure.suptitle(title, parse_math=False)
-    axes = figure.subplots(1, 3)
-    panels = (
-        ("mean discounted reward, Eq. (20)", ["reward"]),
-        (f"training batch, {metric.label}", [f"{metric.key}_input", f"{metric.key}_output"]),
-        ("entropy of the policy (nats)", ["loss_entropy"]),
-    )
-    for axis, (name, keys) in zip(axes, panels, strict=True):
-        for key in keys:
-            values = [record[key] for record in records]
-            line = axis.plot(episodes, values, alpha=0.25, linewidth=0.8)[0]
-            axis.plot(episodes, _smooth(values), color=line.get_color(), label=key)
-        axis.set(title=name, xlabel="episode")
-        axis.grid(alpha=0.3)
-    validation = f"validation_{metric.key}"
-    validated = [record for record in records if validation in record]
-    axes[1].plot(
-        [record["episode"] for record in validated],
-        [record[validation] for record in validated],
-        "ko",
-        markersize=3,
-        label="validation",
-    )
-    axes[1].legend(fontsize="small")
-    save(figure, path)
-
-
-def _smooth(values: Sequence[float]) -> list[float]:
-    """Running mean over the last 5 % of the values."""
-    span = max(1, len(values) // 20)
-    return [float(np.mean(values[max(0, i - span + 1) : i + 1])) for i in range(len(values))]
 
 
 def _thin(image: Array) -> Array:

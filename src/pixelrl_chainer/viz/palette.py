@@ -38,6 +38,9 @@ ACTION_COLORS = {
     "red-blue-up": "#F88EFF",
 }
 
+LINE_COLORS = ("#000000", "#999999", "#0072B2", "#D55E00", "#009E73", "#CC79A7")
+"""Okabe and Ito's colours, told apart by colour-blind readers; lines differ in more than these."""
+
 
 TOOL_RAMPS = {
     "blur": ("#C9CCFF", "#8790D8", "#3F66D3", "#153272"),

@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 
 from ..actions import ActionSet
 from .figures import save
-from .palette import colors
+from .palette import LINE_COLORS, colors
 
-LINE_COLORS = ("#000000", "#999999", "#0072B2", "#D55E00", "#009E73", "#CC79A7")
-"""Okabe and Ito's colours, told apart by colour-blind readers; markers differ, too."""
 MARKERS = ("", "", "o", "s", "^", "D")
 SMALLEST_LABEL = 0.04
 """Parts of a bar below this share are not labelled; there is no room."""

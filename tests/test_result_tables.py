@@ -14,7 +14,7 @@ from pixelrl_chainer import paper
 from pixelrl_chainer.files import to_json
 from pixelrl_chainer.metrics import PSNR, SSIM, Metric
 from pixelrl_chainer.models.fcn import VARIANTS
-from pixelrl_chainer.report import LABELS, caption, cells, headings, label, table, write_csv
+from pixelrl_chainer.result_tables import LABELS, caption, cells, headings, label, table, write_csv
 from pixelrl_chainer.results import AGENTS
 from pixelrl_chainer.tasks import TASKS
 
