@@ -594,7 +594,7 @@ def test_experiment(program: Program, data: Path, tmp_path: Path) -> None:
     code, out, err = program(*arguments)
     assert code == 0
     folder = tmp_path / "runs" / "denoise-gaussian-sigma25-T3-plain-quick"
-    for part in ("| input ", "| random agents ", "| PixelRL, plain ", f"{folder}: config.json"):
+    for part in ("| input ", "| random agents ", "| PixelRL, plain ", f"{folder}: actions.png"):
         assert part in out
     assert "training plain" in err
     result = program(*arguments, "--json", "-")
