@@ -132,6 +132,7 @@ def test_a_tool_is_trained_on_its_own_distortion(
     added = levels(spec, ToolSettings(noise=3, jpeg=96), monkeypatch)
     assert [called for called, _ in added][-2:] == ["add_noise", "compress"]
     assert dict(added)[name] == level
+    assert levels(spec, ToolSettings(noise=0, jpeg=100), monkeypatch) == [(name, level)]
     slight = {"add_noise": (0, 3), "compress": (96, 100)}
     for other in slight.keys() - {name}:
         assert slight[other][0] <= dict(added)[other] <= slight[other][1]

@@ -33,8 +33,9 @@ def own_distortion(spec: ToolSpec, settings: ToolSettings | None = None) -> Corr
     spec : ToolSpec
         A level is drawn uniformly from its range.
     settings : ToolSettings or None
-        How much noise and compression to add (Section 3.1); None: none. They take their places in
-        the sequence of blur, noise and JPEG; a tool for one of them gets no more of that one.
+        How much noise and compression to add (Section 3.1); None: none, as with ``noise`` 0 and
+        ``jpeg`` 100. They take their places in the sequence of blur, noise and JPEG; a tool for one
+        of them gets no more of that one.
     """
 
     def corrupt(image: ImageFloat, rng: np.random.Generator) -> ImageFloat:
@@ -43,11 +44,12 @@ def own_distortion(spec: ToolSpec, settings: ToolSettings | None = None) -> Corr
             noise, quality = rng.uniform(0, settings.noise), rng.uniform(settings.jpeg, 100)
         if spec.distortion == "blur":
             image = distortions.blur(image, level)
-        if spec.distortion == "noise" or settings is not None:
-            sigma = level if spec.distortion == "noise" else noise
+        sigma = level if spec.distortion == "noise" else noise
+        if sigma > 0:
             image = distortions.add_noise(image, sigma, rng)
-        if spec.distortion == "jpeg" or settings is not None:
-            image = distortions.compress(image, level if spec.distortion == "jpeg" else quality)
+        compressed = level if spec.distortion == "jpeg" else quality
+        if compressed < 100:
+            image = distortions.compress(image, compressed)
         return image
 
     return corrupt
