@@ -19,7 +19,7 @@ from .palette import colors
 from .training import line_color
 
 WIDTH, HEIGHT = 400, 230
-LEFT, RIGHT, TOP, BOTTOM = 54, 16, 8, 36
+LEFT, RIGHT, TOP, BOTTOM = 54, 26, 8, 36
 POINT = 2.8
 
 LINE_POINTS = 600
