@@ -239,10 +239,11 @@ PRESETS: dict[str, Overrides] = {
         "tools.checkpoint_every": 150,
         "tools.log_every": 50,
         "tools.validation": 64,
-        "joint.steps": 40,
+        "joint.steps": 200,
         "joint.batch_size": 8,
+        "joint.learning_rate": 1e-5,
         "joint.log_every": 5,
-        "joint.checkpoint_every": 20,
+        "joint.checkpoint_every": 50,
         "joint.validation": 64,
     },
 }
