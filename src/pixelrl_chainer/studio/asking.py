@@ -83,7 +83,7 @@ def networks(config: Config, given: Sequence[Path] = ()) -> dict[str, Path]:
         for file in sorted(folder.glob("*.npz") if folder else [])
     ]
     for path in (*given, *files):
-        parts = 2
+        parts = 3 if path.parent.name == "checkpoints" else 2
         while found.setdefault("/".join(path.parts[-parts:]), path) != path:
             parts += 1  # more folders, until the name is no other's
     return {name: path for name, path in found.items() if path and _fits(path, env)}
