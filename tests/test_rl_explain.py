@@ -207,9 +207,12 @@ def test_a_saved_chain_comes_back(tmp_path: Path) -> None:
     ("arrays", "message"),
     [
         ({"chain": [0, 12, 3]}, "stop at the end only"),
-        ({"chain": [99]}, "none with index 99"),
-        ({"chain": [0.5]}, "expected a chain of integers, found float64"),
-        ({"chain": []}, "expected a chain of integers"),
+        ({"chain": [99]}, "expected tools of these weights"),
+        ({"chain": [0] * 1001, "names": ["deblur 0-1.25"] * 1001}, r"shape \(1001,\)"),
+        ({"chain": [0, 1]}, r"shape \(2,\) and \(1,\)"),
+        ({"states": np.full((1, 3, 9, 9), np.nan, np.float32)}, "numbers up to 1e\\+06"),
+        ({"chain": [0.5]}, "a chain of 1 to 1000 integers and as many names, found float64"),
+        ({"chain": []}, r"found float64 of shape \(0,\)"),
         ({"names": ["denoise 0-12.5"]}, "give the weights it was made with"),
         ({"names": [None]}, "damaged"),
         ({"states": np.zeros((1, 3, 0, 4), np.float32)}, "expected images of float32"),
@@ -379,6 +382,11 @@ def test_replay_repeats_apply_and_explain(folder: Path, image: str) -> None:
         assert (folder / f"{number}.png").read_bytes() == expected
 
 
+def test_replay_needs_no_agent(folder: Path) -> None:
+    (folder / "w" / "agent.npz").unlink()
+    assert "denoise 25-37.5" in run(folder, "replay", "noisy.png", "--tools", "7", "-o", "a.png")
+
+
 def test_replay_scores_every_state(folder: Path) -> None:
     text = run(
         *(folder, "replay", "noisy.png", "--tools", "7,deblur 0-1.25,stop"),
@@ -411,6 +419,8 @@ def test_explain_is_steered(folder: Path) -> None:
         ("explain noisy.png -o a.html --degrade", "--degrade means nothing"),
         ("explain noisy.png -o a.html --set task.steps=2", "--set means nothing"),
         ("explain noisy.png -o a.html --tile 9", "--tile means nothing"),
+        ("explain noisy.png -o a.html --sigma 0", "--sigma means nothing"),
+        ("explain noisy.png --clean clean.png -o a.png --what-if", "shown in html and npz, not"),
         ("explain noisy.png -o a.html --what-if", "--what-if needs --clean"),
         ("explain noisy.png -o a.html --forbid median", "unknown tool 'median': expected one of 1"),
         ("explain noisy.png -o a.html --tools 1,1,1,1", "--tools: expected at most 3"),
@@ -418,9 +428,9 @@ def test_explain_is_steered(folder: Path) -> None:
         ("explain noisy.png -o a.bmp", "expected an ending of html, gif"),
         ("explain noisy.png -o clean.png", "exists: give another"),
         ("explain none.png -o a.html", "does not exist"),
-        ("replay noisy.png -o a.png", "expected IMAGE and --tools"),
+        ("replay noisy.png -o a.png", "expected IMAGE and --tools .* found IMAGE"),
         ("replay --tools 3 -o a.png", "expected IMAGE and --tools"),
-        ("replay noisy.png --tools 3 --actions b.npz -o a.png", "expected IMAGE and --tools"),
+        ("replay noisy.png --tools 3 --actions b.npz -o a.png", "found IMAGE, --tools, --actions"),
         ("replay noisy.png --tools stop,3 -o a.png", "expected stop at the end only"),
         ("replay noisy.png --tools 3 -o noisy.png", "is an input"),
         ("replay noisy.png --tools 3 --level 2 -o a.png", "--level means nothing"),

@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 import small
-from rl_small import preferring, weights
+from rl_small import preferring, untrained, weights
 
 pytest.importorskip("fastapi", reason="FastAPI is not installed (extra studio)")
 testclient = pytest.importorskip("fastapi.testclient", reason="httpx is not installed")
@@ -32,11 +33,11 @@ from pixelrl_chainer.rl_restore.toolbox import TOOLS, labels_of  # noqa: E402
 from pixelrl_chainer.steering import FREE, read_maps  # noqa: E402
 from pixelrl_chainer.studio import session as session_module  # noqa: E402
 from pixelrl_chainer.studio import sessions, uploads  # noqa: E402
-from pixelrl_chainer.studio.asking import MAX_STEPS, Settings, networks  # noqa: E402
+from pixelrl_chainer.studio.asking import MAX_STEPS, Settings, named, networks  # noqa: E402
 from pixelrl_chainer.studio.running import Stopped  # noqa: E402
 from pixelrl_chainer.studio.server import create_app  # noqa: E402
 from pixelrl_chainer.studio.session import Session  # noqa: E402
-from pixelrl_chainer.studio.toolchains import Toolchains  # noqa: E402
+from pixelrl_chainer.studio.toolchains import Toolchains, actions_of, folders  # noqa: E402
 from pixelrl_chainer.studio.uploads import Upload, accept, safe_name  # noqa: E402
 
 HEIGHT, WIDTH = 60, 70
@@ -337,6 +338,7 @@ def restoring(folder: Path) -> Session:
 def restore(session: Session, settings: Settings) -> list[str]:
     work = session.work(settings)
     work.run(settings, lambda *step: None, no_progress)
+    session.last = work
     assert isinstance(work, Toolchains) and work.found is not None
     return work.found.names
 
@@ -390,7 +392,11 @@ def test_a_given_image_and_its_target(tmp_path: Path) -> None:
     [
         ({"tools": ("melt",)}, "unknown tool 'melt'"),
         ({"tools": ("",) * 4}, "no more tools than steps"),
-        ({"steps": 0}, "expected 1 to 50"),
+        ({"steps": 0}, "expected 1 to 3"),
+        ({"steps": 4}, "expected 1 to 3"),
+        ({"level": 25.0}, "no level"),
+        ({"seed": -1}, "seed -1"),
+        ({"tools": ("stop", "", "denoise 0-12.5")}, "none after stop"),
         ({"weights": "nowhere"}, "weights 'nowhere': expected one of"),
         ({"forbidden": labels_of(TOOLS)}, "all actions are forbidden"),
     ],
@@ -400,15 +406,72 @@ def test_bad_toolchains_are_named(tmp_path: Path, changes: dict, message: str) -
         restore(restoring(tmp_path), toolchain(**changes))
 
 
+def test_given_tools_that_were_not_reached_are_said_to_be(tmp_path: Path) -> None:
+    session = Session(given=(weights(tmp_path / "w", preferring([12])),))
+    session.open(Upload("a.png", png(colour=True)))
+    restore(session, toolchain(tools=("", "", "denoise 0-12.5")))
+    assert session.toolchains.facts["toolchain"] == "stop"
+    assert session.toolchains.facts["given"] == "denoise 0-12.5 in step 3, not reached"
+
+
+def test_agents_and_folders_of_any_size_are_named_apart(tmp_path: Path) -> None:
+    one = weights(tmp_path / "a" / "run" / "w", untrained(6, stop=False))
+    two = weights(tmp_path / "b" / "run" / "w", untrained(18))
+    found = folders([one, two, one, tmp_path / "none"])
+    found.pop("imported", None)
+    assert list(found) == ["run/w", "b/run/w"]
+    assert [action["name"] for action in actions_of(one)][-1] == "deJPEG 10-35"
+    assert len(actions_of(two)) == 19
+    session = Session(given=(one,))
+    session.open(Upload("a.png", png(colour=True)))
+    assert len(restore(session, toolchain(tools=("denoise 25-50",), weights="run/w"))) == 3
+    with pytest.raises(ConfigError, match="unknown tool 'stop'"):
+        restore(session, toolchain(tools=("stop",), weights="run/w"))
+
+
+def test_a_path_within_another_has_a_name_of_its_own(tmp_path: Path) -> None:
+    inner, outer = tmp_path / "a" / "b.npz", tmp_path / "n" / "a" / "b.npz"
+    assert list(named([outer, inner, inner])) == ["a/b.npz", f"{tmp_path.name}/a/b.npz"]
+
+
+def test_a_toolchain_can_be_stopped(client: Any, tmp_path: Path) -> None:
+    session = restoring(tmp_path)
+
+    @contextmanager
+    def ended(total: int, description: str, initial: int = 0) -> Iterator[Any]:
+        def advance() -> None:
+            raise Stopped
+
+        assert total == 3 * 2  # three steps: one group of patches and one tile each
+        yield advance
+
+    with pytest.raises(Stopped):
+        session.work(toolchain()).run(toolchain(), lambda *step: None, ended)
+    assert session.toolchains.found is None
+
+
+def test_what_ran_last_is_saved(client: Any) -> None:
+    """Not what was tried last, and failed."""
+    who = begin(client)
+    client.post("/api/image", content=png(), headers=who)
+    events(client, who)
+    (*_, last) = events(client, who, task="rl-restore", weights="nowhere")
+    assert last["event"] == "error"
+    assert client.get("/api/export/html", headers=who).text.count("Gaussian denoising") > 0
+
+
 def test_toolchains_over_http(tmp_path: Path) -> None:
     app = create_app([weights(tmp_path / "w", preferring([3, 6, 12]))])
     with testclient.TestClient(app, base_url="http://127.0.0.1:8000") as client:
         who = begin(client)
         names = client.get("/api/networks?task=rl-restore").json()
-        assert names[-1] == f"{tmp_path.name}/w"
+        assert names[-1]["name"] == f"{tmp_path.name}/w"
+        labels = [action["name"] for action in names[-1]["actions"]]
+        assert labels == list(labels_of(TOOLS))
         client.post("/api/image", content=png(colour=True), headers=who)
-        told = events(client, who, task="rl-restore", weights=names[-1], tools=["", "stop"])
-        assert [event["event"] for event in told] == ["begun", "done"]
+        name = names[-1]["name"]
+        told = events(client, who, task="rl-restore", weights=name, tools=["", "stop"])
+        assert [event["event"] for event in told] == ["begun", *["parts"] * 3, "done"]
         assert [step["taken"] for step in told[-1]["data"]["decisions"]] == [3, 12]
         for kind in ("png", "npz", "html"):
             assert client.get(f"/api/export/{kind}", headers=who).status_code == 200
@@ -710,5 +773,5 @@ def test_options_and_networks(client: Any) -> None:
     assert "camera.png" in found["samples"]
     assert FREE == -1  # as studio.js has it
     answer = client.get("/api/networks?task=denoise-gaussian&level=25").json()
-    assert "pretrained" in answer
+    assert {"name": "pretrained"} in answer
     assert client.get("/api/networks?task=x").status_code == 400

@@ -221,6 +221,47 @@ def test_tools_of_a_toolchain_are_given_and_forbidden(
     painter.close()
 
 
+def test_tasks_can_be_changed_back_and_forth(browser: Any, url: str, tmp_path: Path) -> None:
+    painter = Painter(browser, url, tmp_path)
+    painter.run()
+    painter.page.check("input[value=rectangle]")
+    painter.page.select_option("#brush", "2")
+    painter.drag((30, 20), (33, 25))
+    painter.run()
+    for task, network in (("rl-restore", "rl0/restore"), ("denoise-gaussian", "pretrained")):
+        painter.page.select_option("#task", task)
+        painter.until(f"document.getElementById('weights').value === '{network}'")
+        assert painter.page.is_checked("#degrade")
+        painter.run()
+        assert painter.page.is_hidden("#change")
+        assert "run" not in painter.page.eval_on_selector_all(
+            "#compare option", "all => all.map((each) => each.value)"
+        )
+    labels = painter.page.eval_on_selector_all(
+        "#brush option", "all => all.map(e => e.textContent)"
+    )
+    assert labels[2] == "+1/255" and len(labels) == 10
+    assert painter.page.is_enabled("#undo")
+    assert "24 in step 1" in str(painter.page.text_content("#painted"))
+    painter.close()
+
+
+def test_a_channel_that_another_task_lacks(browser: Any, url: str, tmp_path: Path) -> None:
+    painter = Painter(browser, url, tmp_path)
+    (tmp_path / "c.png").write_bytes(png(colour=True, height=130, width=130))
+    painter.page.set_input_files("#file", tmp_path / "c.png")
+    painter.until("document.getElementById('status').textContent.includes('c.png is open')")
+    painter.run()
+    painter.page.select_option("#plane", "2")
+    painter.page.select_option("#task", "rl-restore")
+    painter.until("document.getElementById('weights').value === 'rl0/restore'")
+    painter.run()
+    painter.run()
+    assert painter.page.evaluate("viewer.plane") == 0
+    assert painter.page.evaluate("viewer.panels[1].drawn[0]") == "0 0"
+    painter.close()
+
+
 def test_saving(painter: Painter, tmp_path: Path) -> None:
     for kind, start in (("png", b"\x89PNG"), ("npz", b"PK"), ("html", b"<!doctype")):
         with painter.page.expect_download() as download:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
+from click.core import ParameterSource
 
 from .cli import EXIT_INTERRUPTED, PATH, cli, emit, json_option
 from .cli_options import TOOLCHAINS, common_options, preset_option, profile_option, runs_option
@@ -75,13 +76,15 @@ def prepare_toolchains(given: dict[str, Any], keep_steps: bool) -> Callable[[], 
 
 
 def refuse_others(given: dict[str, Any], *known: str) -> None:
-    """Raise ConfigError for an option that means nothing to RL-Restore."""
+    """Raise ConfigError for an option on the command line that means nothing to RL-Restore."""
     from .errors import ConfigError
 
-    for key, value in given.items():
-        if key not in ("task", "weights", "device", *known) and value not in (None, (), False, ""):
-            name = {"assignments": "set", "test_data": "data"}.get(key, key.replace("_", "-"))
-            raise ConfigError(f"--{name} means nothing to --task {TOOLCHAINS}; leave it out")
+    source = click.get_current_context().get_parameter_source
+    for key in given:
+        if key in ("task", "weights", "device", *known) or source(key) == ParameterSource.DEFAULT:
+            continue
+        name = {"assignments": "set", "test_data": "data"}.get(key, key.replace("_", "-"))
+        raise ConfigError(f"--{name} means nothing to --task {TOOLCHAINS}; leave it out")
 
 
 @cli.group("rl-restore")

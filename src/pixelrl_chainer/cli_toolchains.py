@@ -28,12 +28,14 @@ def explain_toolchain(
     refuse_others(given, "forbid", "tools", "what_if")
     if given["what_if"] and clean is None:
         raise ConfigError("--what-if needs --clean CLEAN: outcomes are compared with it")
+    if given["what_if"] and kind not in ("html", "npz"):
+        raise ConfigError(f"--what-if is shown in html and npz, not in {kind}; leave it out")
     refuse_to_replace(output, [path for path in (image, clean) if path], force=force)
     folder, _ = find_weights(given["weights"])
     start = read_start(image, clean)
     device = select_device(given["device"])
     trained = load_agent_and_tools(folder, device)
-    labels = trained.toolbox.labels
+    labels = trained.toolbox.labels[: trained.agent.n_actions]
     first = chain_of(given["tools"], labels) if given["tools"] else []
     if len(first) > T_MAX:
         raise ConfigError(
@@ -109,18 +111,28 @@ def replay_toolchain(
     from .errors import ConfigError
     from .images import to_8bit, write_image
     from .rl_restore.apply import names_of, picture, replay
-    from .rl_restore.evaluate import find_weights, load_agent_and_tools
+    from .rl_restore.evaluate import find_weights
     from .rl_restore.explanation import read_start, score
     from .rl_restore.steering import chain_of, read_chain
+    from .rl_restore.weights import load_toolbox
 
     refuse_others(given, "actions", "tools")
     file, text = given["actions"], given["tools"]
     if bool(file) == bool(text) or (text and image is None):
-        raise ConfigError("expected IMAGE and --tools such as 3,7,stop, or --actions FILE")
+        found = [
+            name
+            for name, value in (("IMAGE", image), ("--tools", text), ("--actions", file))
+            if value
+        ]
+        raise ConfigError(
+            "expected IMAGE and --tools such as 3,7,stop, or --actions FILE without --tools; found "
+            + (", ".join(found) or "nothing")
+        )
     check_output(output, [path for path in (image, file, clean) if path], force=force)
     folder, _ = find_weights(given["weights"])
     device = select_device(given["device"])
-    toolbox = load_agent_and_tools(folder, device).toolbox
+    toolbox = load_toolbox(folder)
+    toolbox.to_device(device.chainer_name)
     saved = read_chain(file, toolbox.labels) if file else None
     chain = saved.chain if saved else chain_of(text, toolbox.labels)
     start = read_start(image, clean, saved)

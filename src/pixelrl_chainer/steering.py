@@ -242,7 +242,9 @@ def read_arrays(
         If the file is missing or damaged, lacks one, or one is larger than :data:`MAX_BYTES`.
     """
     if not path.is_file():
-        raise DataError(f"{path}: expected a file of action maps (.npz), found none")
+        raise DataError(
+            f"{path}: expected a file of action maps or of a toolchain (.npz), found none"
+        )
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()

@@ -19,7 +19,7 @@ from .figures import draw_chain
 from .networks import observe
 from .settings import PATCH_SIZE
 from .steering import check_steering
-from .toolbox import Toolbox
+from .toolbox import Toolbox, tiles_of
 from .weights import Trained
 
 T_MAX = 3
@@ -55,6 +55,7 @@ def restore_image(
     overrides: Mapping[int, int] | None = None,
     forbidden: Collection[int] = (),
     device: Device = CPU,
+    advance: Callable[[], Any] = lambda: None,
 ) -> Restored:
     """Let the agent restore an image of any size, as the published code does.
 
@@ -75,6 +76,9 @@ def restore_image(
     forbidden : collection of int
         Actions that no patch may vote for.
     device : Device
+    advance : callable
+        Called after each part of the work; a step has :func:`parts_of` them, one that stops fewer.
+        What it raises ends the work.
 
     Raises
     ------
@@ -87,11 +91,17 @@ def restore_image(
 
     def choose(state: ImageFloat, chain: list[int]) -> int:
         previous = chain[-1] if chain else -1
-        values.append(_values(trained, cut(state), previous, hidden, device))
+        values.append(_values(trained, cut(state), previous, hidden, device, advance))
         return given.get(len(chain), vote(values[-1], forbidden))
 
     with chainer.using_config("train", False), chainer.no_backprop_mode():
-        return Restored(*_follow(toolbox, image, choose, t_max, device), values)
+        return Restored(*_follow(toolbox, image, choose, t_max, device, advance), values)
+
+
+def parts_of(shape: tuple[int, ...]) -> int:
+    """Number of parts in which a step on an image of shape (3, H, W) is made."""
+    rows, columns = (max(1, side // PATCH_SIZE) for side in shape[1:])
+    return -(-rows * columns // PATCHES) + tiles_of(shape)
 
 
 def replay(
@@ -124,6 +134,7 @@ def _follow(
     choose: Callable[[ImageFloat, list[int]], int],
     t_max: int,
     device: Device,
+    advance: Callable[[], Any] = lambda: None,
 ) -> tuple[list[ImageFloat], list[int]]:
     """Use the tools that are chosen, given the state and the chain so far, until a stop."""
     states, chain = [image], list[int]()
@@ -133,7 +144,7 @@ def _follow(
             chain.append(choose(states[-1], chain))
             if chain[-1] == len(toolbox):
                 break
-            current = toolbox.apply(chain[-1], current)
+            current = toolbox.apply(chain[-1], current, advance)
             states.append(to_numpy(current)[0])
     return states, chain
 
@@ -143,7 +154,12 @@ Hidden: TypeAlias = dict[int, Any]
 
 
 def _values(
-    trained: Trained, patches: ImageFloat, previous: int, states: Hidden, device: Device
+    trained: Trained,
+    patches: ImageFloat,
+    previous: int,
+    states: Hidden,
+    device: Device,
+    advance: Callable[[], Any],
 ) -> NDArray[np.float32]:
     """Value all actions for each patch, some patches at a time, and update the hidden states."""
     values = []
@@ -152,6 +168,7 @@ def _values(
         seen = np.stack([observe(patch, previous, len(trained.toolbox)) for patch in group])
         found, states[first] = trained.agent(device.send(seen), states.get(first))
         values.append(to_numpy(found.q_values.array))
+        advance()
     return np.concatenate(values)
 
 

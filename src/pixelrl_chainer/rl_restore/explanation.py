@@ -15,7 +15,7 @@ from ..errors import DataError
 from ..files import replace_atomically
 from ..images import ImageFloat
 from ..progress import Progress, no_progress
-from .apply import T_MAX, Restored, picture, preferences, read_rgb, restore_image
+from .apply import T_MAX, Restored, parts_of, picture, preferences, read_rgb, restore_image
 from .evaluate import METRICS
 from .patches import float_psnr
 from .settings import PATCH_SIZE
@@ -195,16 +195,23 @@ def explain_toolchain(
     what_if : bool
         Also try every tool at every step, which takes a dozen times as long; needs ``clean``.
     progress : Progress
-        Of these trials.
+        Of the chain, and of these trials.
 
     Raises
     ------
     ConfigError
         As ``restore_image``.
     """
-    found = restore_image(
-        trained, image, t_max=t_max, overrides=overrides, forbidden=forbidden, device=device
-    )
+    with progress(t_max * parts_of(image.shape), "toolchain") as advance:
+        found = restore_image(
+            trained,
+            image,
+            t_max=t_max,
+            overrides=overrides,
+            forbidden=forbidden,
+            device=device,
+            advance=advance,
+        )
     outcomes = None
     if what_if and clean is not None:
         n_actions = trained.agent.n_actions

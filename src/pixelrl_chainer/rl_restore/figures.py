@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ..images import Image8, ImageFloat, to_8bit
@@ -161,6 +162,7 @@ def draw_decision(
     panel.set(xlim=_limits(found, decision), ylim=(len(places) - 0.4, -0.6), yticks=places)
     panel.set_yticklabels(found.labels if labelled else [])
     panel.tick_params(labelsize=8)
+    panel.xaxis.set_major_locator(MaxNLocator(4))
     panel.set_xlabel("expected return" + (", share of the votes" if several else ""), fontsize=8)
     panel.spines[["top", "right"]].set_visible(False)
 

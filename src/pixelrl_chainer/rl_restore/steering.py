@@ -13,6 +13,12 @@ from ..images import ImageFloat
 from ..steering import read_arrays
 from .toolbox import STOP
 
+MAX_STEPS = 1_000
+"""Longest toolchain that is read from a file."""
+
+LARGEST = 1e6
+"""Largest value of an image that is read from a file; 1 is white."""
+
 
 def check_steering(
     overrides: Mapping[int, int], forbidden: Collection[int], t_max: int, labels: Sequence[str]
@@ -54,8 +60,10 @@ def indices_of(words: Sequence[str], labels: Sequence[str]) -> list[int]:
     known.update({str(i + 1): i for i, label in enumerate(labels) if label != STOP})
     for word in words:
         if word.strip() not in known:
-            tools = ", ".join(f"{i + 1} ({label})" for i, label in enumerate(labels[:-1]))
-            raise ConfigError(f"unknown tool {word!r}: expected one of {tools}, {STOP}")
+            tools = ", ".join(
+                label if label == STOP else f"{i + 1} ({label})" for i, label in enumerate(labels)
+            )
+            raise ConfigError(f"unknown tool {word!r}: expected one of {tools}")
     return [known[word.strip()] for word in words]
 
 
@@ -68,7 +76,7 @@ def chain_of(text: str, labels: Sequence[str]) -> list[int]:
         If a tool does not exist, or something follows a stop.
     """
     chain = indices_of(text.split(","), labels)
-    if labels.index(STOP) in chain[:-1]:
+    if STOP in [labels[index] for index in chain[:-1]]:
         raise ConfigError(f"tools {text}: expected {STOP} at the end only")
     return chain
 
@@ -101,16 +109,19 @@ def read_chain(path: Path, labels: Sequence[str]) -> SavedChain:
     """
     found = read_arrays(path, ("chain", "names"), ("states", "target", "gray"))
     chain, names = found["chain"], found["names"]
-    if chain.dtype.kind not in "iu" or chain.ndim != 1 or not len(chain):
+    fits = chain.dtype.kind in "iu" and chain.ndim == 1 and 0 < len(chain) <= MAX_STEPS
+    if not fits or names.shape != chain.shape:
         raise DataError(
-            f"{path}: expected a chain of integers, found {chain.dtype} of shape {chain.shape}"
+            f"{path}: expected a chain of 1 to {MAX_STEPS} integers and as many names, found "
+            f"{chain.dtype} of shape {chain.shape} and {names.shape}"
         )
     indices = [int(index) for index in chain]
     expected = [labels[i] if 0 <= i < len(labels) else f"none with index {i}" for i in indices]
     if names.ravel().tolist() != expected or STOP in expected[:-1]:
+        shown = ", ".join(map(str, names.ravel()[:20].tolist()))
         raise DataError(
-            f"{path}: expected {', '.join(expected)}, {STOP} at the end only; found "
-            f"{', '.join(map(str, names.ravel()[:20].tolist()))}: give the weights it was made with"
+            f"{path}: expected tools of these weights, and {STOP} at the end only; found {shown}: "
+            "give the weights it was made with"
         )
     start = _image(path, found["states"]) if "states" in found else None
     clean = _image(path, found["target"]) if "target" in found else None
@@ -120,9 +131,10 @@ def read_chain(path: Path, labels: Sequence[str]) -> SavedChain:
 def _image(path: Path, images: ImageFloat) -> ImageFloat:
     """Return an image, or the first of several; DataError if it is none."""
     image = images[0] if images.ndim == 4 and len(images) else images
-    if image.dtype != np.float32 or image.ndim != 3 or len(image) != 3 or 0 in image.shape:
+    fits = image.dtype == np.float32 and image.ndim == 3 and len(image) == 3
+    if not fits or 0 in image.shape or not (np.abs(image) <= LARGEST).all():
         raise DataError(
-            f"{path}: expected images of float32 and shape (3, height, width), found "
-            f"{image.dtype} of shape {image.shape}"
+            f"{path}: expected images of float32 and shape (3, height, width), numbers up to "
+            f"{LARGEST:g}, found {image.dtype} of shape {image.shape}, or other numbers"
         )
     return image

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import chainer
 import numpy as np
@@ -99,7 +100,9 @@ class Toolbox:
         """Names of all actions: of the tools, and at last ``stop``."""
         return labels_of(self.specs)
 
-    def apply(self, tool_index: int, images: Array) -> Array:
+    def apply(
+        self, tool_index: int, images: Array, advance: Callable[[], Any] = lambda: None
+    ) -> Array:
         """Restore images with one tool.
 
         Parameters
@@ -108,6 +111,8 @@ class Toolbox:
             0 to ``len(self) - 1``.
         images : array, float32 (B, 3, H, W)
             Red, green, blue in [0, 1], or the result of another tool.
+        advance : callable
+            Called after each of :func:`tiles_of` the images; what it raises ends the work.
 
         Returns
         -------
@@ -116,19 +121,29 @@ class Toolbox:
         """
         tool = self.tools[tool_index]
         with chainer.using_config("train", False), chainer.no_backprop_mode():
-            if images.shape[2] * images.shape[3] <= TILE * TILE:
-                return tool(images).array
+            if tiles_of(images.shape) == 1:
+                result = tool(images).array
+                advance()
+                return result
             result = xp_of(images).empty_like(images)
             for top in range(0, images.shape[2], TILE):
                 for left in range(0, images.shape[3], TILE):
                     rows, columns = (slice(start, start + TILE) for start in (top, left))
                     result[:, :, rows, columns] = _tile(tool, images, top, left)
+                    advance()
             return result
 
     def to_device(self, name: str) -> None:
         """Move all tools to a device that Chainer knows by this name."""
         for tool in self.tools:
             tool.to_device(name)
+
+
+def tiles_of(shape: tuple[int, ...]) -> int:
+    """Number of tiles in which images of such a shape, (..., H, W), are restored."""
+    height, width = shape[-2:]
+    whole = height * width <= TILE * TILE
+    return 1 if whole else -(-height // TILE) * -(-width // TILE)
 
 
 def _tile(tool: Tool, images: Array, top: int, left: int) -> Array:

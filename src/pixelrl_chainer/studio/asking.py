@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -64,12 +64,27 @@ class Settings:
         """Build the configuration; ConfigError if something in it is unknown or out of range."""
         if self.steps is not None and not 1 <= self.steps <= MAX_STEPS:
             raise ConfigError(f"T = {self.steps}: expected 1 to {MAX_STEPS} steps")
-        if not 0 <= self.seed < 2**32:
-            raise ConfigError(f"seed {self.seed}: expected 0 to {2**32 - 1}")
+        self.check_seed()
         given = {"task.name": self.task, "task.level": self.level, "task.steps": self.steps}
         config = build(changes={key: value for key, value in given.items() if value is not None})
         make_task(config)  # refuses what is unknown or out of range
         return config
+
+    def check_seed(self) -> None:
+        """Raise ConfigError if the seed is out of range."""
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed {self.seed}: expected 0 to {2**32 - 1}")
+
+
+def named(paths: Iterable[Path]) -> dict[str, Path]:
+    """Name paths by their last parts, as few as tell them apart, at least two."""
+    found: dict[str, Path] = {}
+    for path in dict.fromkeys(path.resolve() for path in paths):
+        parts = 3 if path.parent.name == "checkpoints" else 2
+        while "/".join(path.parts[-parts:]) in found:
+            parts += 1
+        found["/".join(path.parts[-parts:])] = path
+    return found
 
 
 def networks(config: Config, given: Sequence[Path] = ()) -> dict[str, Path]:
@@ -82,10 +97,7 @@ def networks(config: Config, given: Sequence[Path] = ()) -> dict[str, Path]:
         if name.endswith("-weights")
         for file in sorted(folder.glob("*.npz") if folder else [])
     ]
-    for path in (*given, *files):
-        parts = 3 if path.parent.name == "checkpoints" else 2
-        while found.setdefault("/".join(path.parts[-parts:]), path) != path:
-            parts += 1  # more folders, until the name is no other's
+    found.update(named((*given, *files)))
     return {name: path for name, path in found.items() if path and _fits(path, env)}
 
 

@@ -35,8 +35,9 @@ class Run:
     """A run that is going on in a thread, and the events that tell of it.
 
     ``event`` is "waiting" (others are at work), "begun", "step" (with ``step``, ``steps``, and
-    ``state`` and ``maps`` as PNG), "tiles" (``done``, ``total``, ``seconds_left``), and at last
-    "done" (``data`` as in a report, ``painted``, ``change``, ``seconds``), "stopped" or "error".
+    ``state`` and ``maps`` as PNG), "parts" (``done``, ``total``, ``seconds_left``), and at last
+    "done" (``data`` as in a report, ``painted``, ``undo``, ``redo``, ``change``, ``seconds``),
+    "stopped" or "error".
 
     Parameters
     ----------
@@ -104,12 +105,15 @@ class Run:
 
     def _run(self) -> dict[str, Any]:
         begin, work = time.perf_counter(), self._session.work(self._settings)
-        work.run(self._settings, self._step, self._tiles)
+        work.run(self._settings, self._step, self._parts)
+        self._session.last = work
         change, painting = work.change, work.painting
         return {
             "event": "done",
             "data": work.page(),
             "painted": {} if painting is None else painting.counts(),
+            "undo": painting is not None and painting.can_undo,
+            "redo": painting is not None and painting.can_redo,
             "change": None if change is None else change._asdict(),
             "seconds": time.perf_counter() - begin,
         }
@@ -135,10 +139,10 @@ class Run:
         )
 
     @contextmanager
-    def _tiles(
+    def _parts(
         self, total: int, description: str, initial: int = 0
     ) -> Iterator[Callable[..., Any]]:
-        """Tell how many steps of tiles are done; a :class:`.progress.Progress`."""
+        """Tell how many parts are done: steps of tiles, of toolchains; a :class:`.Progress`."""
         begin, done = time.perf_counter(), initial
         self._tiled = True
 
@@ -147,6 +151,6 @@ class Run:
             self._check()
             done += count
             left = (time.perf_counter() - begin) / done * (total - done)
-            self._tell({"event": "tiles", "done": done, "total": total, "seconds_left": left})
+            self._tell({"event": "parts", "done": done, "total": total, "seconds_left": left})
 
         yield advance

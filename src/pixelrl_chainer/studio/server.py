@@ -94,11 +94,14 @@ def options() -> Any:
 
 @router.get("/api/networks")
 def fitting_networks(request: Request, task: str, level: float | None = None) -> Any:
-    """Name the networks that fit a task."""
+    """Name the networks that fit a task, and the actions of those that have others than it."""
     given = studio_of(request).given
-    if task == TOOLCHAINS:
-        return list(toolchains.folders(given))
-    return list(networks(Settings(task, level).config(), given))
+    if task != TOOLCHAINS:
+        return [{"name": name} for name in networks(Settings(task, level).config(), given)]
+    return [
+        {"name": name, "actions": toolchains.actions_of(folder)}
+        for name, folder in toolchains.folders(given).items()
+    ]
 
 
 @router.post("/api/session")

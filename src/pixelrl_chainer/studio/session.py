@@ -61,6 +61,8 @@ class Session:
         The last run.
     turn : Turn
         Whether the agents are at work.
+    last : Session or Toolchains
+        What ran last: the session, or its toolchains.
     change : Change or None
         What the last run changed in comparison with the one before, on the same first state.
     """
@@ -88,13 +90,12 @@ class Session:
         """Work on another image; its target may follow as a second call's."""
         self.image, self.target, self.found, self._start = image, target, None, None
         self._agents = []
-        self.toolchains.found = None
+        self.toolchains, self.last = Toolchains(self.given, self.device), self
 
     def work(self, settings: Settings) -> Session | Toolchains:
-        """Return what runs such settings, and note that it does: RL-Restore works on its own."""
+        """Return what runs such settings; ``last`` is to be it once it has."""
         self.toolchains.image, self.toolchains.target = self.image, self.target
-        self.last = self.toolchains if settings.task == TOOLCHAINS else self
-        return self.last
+        return self.toolchains if settings.task == TOOLCHAINS else self
 
     def run(self, settings: Settings, watch: Watch, progress: Progress) -> Explanation:
         """Let the agents work on the image, with what is painted, and keep what happened.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,9 +21,9 @@ from ..rl_restore.explanation import Start, ToolchainExplanation, explain_toolch
 from ..rl_restore.figures import colors_of
 from ..rl_restore.page import page_data
 from ..rl_restore.steering import indices_of
-from ..rl_restore.toolbox import TOOLS, labels_of
-from ..rl_restore.weights import AGENT
-from .asking import MAX_STEPS, Settings, pick
+from ..rl_restore.toolbox import STOP, TOOLS, ToolSpec, labels_of
+from ..rl_restore.weights import AGENT, load_trained
+from .asking import Settings, named, pick
 from .changes import Change, compare
 from .uploads import Upload, as_files
 from .watching import Watch
@@ -38,7 +39,6 @@ NO_WEIGHTS = (
 
 def description() -> dict[str, Any]:
     """Return what the page needs to know of the task."""
-    looks = zip(labels_of(TOOLS), colors_of(TOOLS), strict=False)
     return {
         "name": TASK,
         "title": "RL-Restore: a toolchain",
@@ -48,22 +48,28 @@ def description() -> dict[str, Any]:
         "degrades": True,
         "needs_mask": False,
         "chain": True,
-        "actions": [{"name": label, "label": label, "color": color} for label, color in looks],
+        "actions": _looks(TOOLS),
     }
 
 
 def folders(given: Sequence[Path]) -> dict[str, Path]:
     """Name the folders of weights: imported ones, and those ``given`` that are folders of such."""
     found = {}
-    for path in (None, *given):
-        try:
-            folder, origin = find_weights(path)
-        except ConfigError:
-            continue
-        if origin == "imported" or (folder / AGENT).is_file():
-            name = origin if path is None else "/".join(path.parts[-2:])
-            found[name] = folder
-    return found
+    with suppress(ConfigError):
+        found["imported"] = find_weights(None)[0]
+    of_agents = {name: find_weights(path)[0] for name, path in named(given).items()}
+    return found | {name: path for name, path in of_agents.items() if (path / AGENT).is_file()}
+
+
+def actions_of(folder: Path) -> list[dict[str, str]]:
+    """Return name and colour of the actions that an agent has; WeightsError if it is unusable."""
+    trained = load_trained(folder)
+    return _looks(trained.toolbox.specs)[: trained.agent.n_actions]
+
+
+def _looks(specs: Sequence[ToolSpec]) -> list[dict[str, str]]:
+    pairs = zip(labels_of(specs), colors_of(specs), strict=False)
+    return [{"name": label, "label": label, "color": color} for label, color in pairs]
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,9 @@ class Toolchains:
         self._from: _From | None = None
 
     def run(self, settings: Settings, watch: Watch, progress: Progress) -> None:
-        """Restore the image, with given and forbidden tools; steps are not told as they happen.
+        """Restore the image, with given and forbidden tools.
+
+        Parts of the work are told as they are done, steps are not.
 
         Raises
         ------
@@ -112,14 +120,17 @@ class Toolchains:
             If something does not fit; the last run is kept.
         """
         steps = T_MAX if settings.steps is None else settings.steps
-        if not 1 <= steps <= MAX_STEPS or len(settings.tools) > steps:
+        settings.check_seed()
+        if not 1 <= steps <= T_MAX or len(settings.tools) > steps or settings.level is not None:
             raise ConfigError(
-                f"T = {steps} with {len(settings.tools)} given tools: expected 1 to {MAX_STEPS} "
-                "steps, and no more tools than steps"
+                f"T = {steps}, {len(settings.tools)} given tools, level {settings.level}: expected "
+                f"1 to {T_MAX} steps, no more tools than steps, and no level"
             )
+        if STOP in settings.tools[:-1] and any(settings.tools[settings.tools.index(STOP) + 1 :]):
+            raise ConfigError(f"given tools: expected none after {STOP}")
         folder = pick(folders(self.given), settings.weights, NO_WEIGHTS)
         trained = load_agent_and_tools(folder, self.device)
-        labels = trained.toolbox.labels
+        labels = trained.toolbox.labels[: trained.agent.n_actions]
         given = {
             step: indices_of([name], labels)[0] for step, name in enumerate(settings.tools) if name
         }
@@ -143,7 +154,11 @@ class Toolchains:
             "weights": settings.weights or "/".join(folder.parts[-2:]),
             "corruption": f"{GROUP}, seed {settings.seed}" if settings.degrade else "",
             "toolchain": ", ".join(found.names),
-            "given": ", ".join(f"{labels[i]} in step {step + 1}" for step, i in given.items()),
+            "given": ", ".join(
+                f"{labels[i]} in step {step + 1}"
+                + ("" if step < len(found.chain) else ", not reached")
+                for step, i in given.items()
+            ),
             "forbidden": ", ".join(settings.forbidden),
         }
         self.facts = {key: value for key, value in facts.items() if value}

@@ -178,7 +178,7 @@ def metric_curves(
             "values": [x if math.isfinite(x) else None for x in scores[metric.key]],
         }
         for metric in metrics
-        if scores
+        if any(math.isfinite(x) for x in scores.get(metric.key, ()))
     ]
 
 

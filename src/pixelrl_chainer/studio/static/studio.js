@@ -21,7 +21,8 @@ class PaintViewer extends Viewer {
   /** Go on where another viewer was. */
   follow(other) {
     Object.assign(this, { step: Math.min(other.step, this.data.steps), cursor: other.cursor,
-      view: other.view, wipe: other.wipe, plane: other.plane });
+      view: other.view, wipe: other.wipe,
+      plane: other.plane < this.data.planes.length ? other.plane : 0 });
     this.planeInput.value = this.plane;
     this.wipeInput.value = 100 * this.wipe;
     if (other.compare && [...this.compareInput.options].some((o) => o.value === other.compare)) {
@@ -215,6 +216,9 @@ class Studio {
   listen() {
     byId("task").addEventListener("change", () => this.attempt(() => this.chooseTask()));
     byId("level").addEventListener("change", () => this.attempt(() => this.listNetworks()));
+    byId("weights").addEventListener("change", () => {
+      if (this.task.chain) this.offerActions();
+    });
     byId("steps").addEventListener("change", () => this.listSteps());
     byId("file").addEventListener("change", () => this.attempt(() => this.openFile()));
     byId("sample").addEventListener("change", () => this.attempt(() => this.openSample()));
@@ -256,36 +260,29 @@ class Studio {
     byId("level-name").textContent = task.level_name;
     byId("level-label").hidden = task.level === null;
     byId("steps").value = task.steps;
-    byId("degrade").checked = task.degrades && !byId("file").value;
+    byId("degrade").checked &&= task.degrades;
     byId("degrade").disabled = !task.degrades;
     byId("target-text").textContent = task.needs_mask ? "its mask" : "its target, for scores";
-    this.allowed = task.actions.map(({ name, label, color }) => {
-      const box = make("input", { type: "checkbox", value: name });
-      box.checked = true;
-      box.addEventListener("change", () => this.showSetup());
-      return make("label", {}, box,
-        make("span", { class: "swatch", style: `background: ${color}` }), label).firstChild;
-    });
-    byId("allowed").replaceChildren(...this.allowed.map((box) => box.parentElement));
+    if (byId("target").value) {
+      byId("target").value = "";
+      await this.openTarget();
+    }
     byId("chain").hidden = !task.chain;
     byId("keep-label").hidden = task.chain;
     byId("steps").max = task.chain ? task.steps : 50;
-    this.listSteps();
-    this.showSetup();
     await this.listNetworks();
   }
 
   /** Offer a tool for every step of a toolchain. */
   listSteps() {
-    const { chain, actions } = this.task;
-    const count = chain ? Math.min(Number(byId("steps").value) || 1, 50) : 0;
-    const chosen = this.tools();
+    const { chain, steps } = this.task, { actions } = this, chosen = this.tools();
+    const count = chain ? Math.min(Number(byId("steps").value) || steps, steps) : 0;
     byId("chain").replaceChildren(byId("chain").firstElementChild,
       ...Array.from({ length: count }, (_, t) => {
         const names = ["", ...actions.map(({ name }) => name)];
         const select = make("select", {}, ...names.map((name) =>
           make("option", { value: name }, name || "the agent decides")));
-        select.value = chosen[t] ?? "";
+        select.value = names.includes(chosen[t]) ? chosen[t] : "";
         return make("label", {}, `step ${t + 1}`, select);
       }));
   }
@@ -298,11 +295,31 @@ class Studio {
   async listNetworks() {
     const level = byId("level").value;
     const query = new URLSearchParams({ task: this.task.name, ...(level && { level }) });
-    const names = await this.ask("GET", `/api/networks?${query}`);
-    const chosen = byId("weights").value;
+    this.networks = await this.ask("GET", `/api/networks?${query}`);
+    const names = this.networks.map(({ name }) => name), chosen = byId("weights").value;
     byId("weights").replaceChildren(...names.map((name) => make("option", { value: name }, name)));
     if (names.includes(chosen)) byId("weights").value = chosen;
     if (!names.length) byId("weights").append(make("option", { value: "" }, "none found"));
+    this.offerActions();
+  }
+
+  /** Actions of the chosen network, which has those of the task unless it names others. */
+  get actions() {
+    const chosen = this.networks.find(({ name }) => name === byId("weights").value);
+    return chosen?.actions ?? this.task.actions;
+  }
+
+  offerActions() {
+    this.allowed = this.actions.map(({ name, label, color }) => {
+      const box = make("input", { type: "checkbox", value: name });
+      box.checked = true;
+      box.addEventListener("change", () => this.showSetup());
+      return make("label", {}, box,
+        make("span", { class: "swatch", style: `background: ${color}` }), label).firstChild;
+    });
+    byId("allowed").replaceChildren(...this.allowed.map((box) => box.parentElement));
+    this.listSteps();
+    this.showSetup();
   }
 
   showSetup() {
@@ -336,6 +353,8 @@ class Studio {
     if (!file) return;
     await this.send("/api/image", file.name, byId("file"), file);
     byId("sample").value = "";
+    byId("degrade").checked = false;
+    this.showSetup();
     this.opened(file.name);
   }
 
@@ -418,12 +437,12 @@ class Studio {
       Object.assign(progress, { max: event.steps, value: event.step });
       status.textContent = `step ${event.step} of ${event.steps}`;
       await this.showLive(event, task);
-    } else if (event.event === "tiles") {
+    } else if (event.event === "parts") {
       Object.assign(progress, { max: event.total, value: event.done });
-      status.textContent = `${event.done} of ${event.total} tiles, ${Math.ceil(event.seconds_left)} s left`;
+      status.textContent = `${event.done} of ${event.total} parts, ${Math.ceil(event.seconds_left)} s left`;
     } else if (event.event === "stopped") status.textContent = "Stopped; the run before is kept.";
     else if (event.event === "error") throw new Error(event.error);
-    else this.done(event);
+    else this.done(event, task);
   }
 
   /** Show image and actions of a step that has just arrived. */
@@ -448,22 +467,21 @@ class Studio {
     }));
   }
 
-  done({ data, painted, change, seconds }) {
-    this.edited = false;
-    const old = this.viewer, before = change ? old?.decoded.state : null;
+  done({ data, painted, undo, redo, change, seconds }, task) {
+    const old = this.viewer, follows = Boolean(old && change && this.shown === task.name);
+    const before = follows ? old.decoded.state : null;
+    Object.assign(this, { edited: false, painted: { painted, undo, redo }, shown: task.name });
     old?.close();
-    if (!this.brush || !change || data.decisions) this.listActions(data);
+    if (!follows || data.decisions) this.listActions(data);
     this.viewer = new PaintViewer(byId("viewer"), data, this.brush, before);
     window.viewer = this.viewer;
-    if (old && change) this.viewer.follow(old);
+    if (follows) this.viewer.follow(old);
     byId("paint").hidden = Boolean(data.decisions);
     byId("export").hidden = false;
     byId("save-npz").textContent = data.decisions ? "toolchain" : "action maps";
     byId("probabilities").hidden = true;
     byId("planes-label").hidden = data.planes.length < 2;
-    this.painted = { ...this.painted, painted };
-    if (!change) this.painted = { painted };
-    this.showChange(change, data);
+    this.showChange(follows ? change : null, data);
     this.showBrush();
     byId("status").textContent = `${data.steps} steps in ${seconds.toFixed(1)} s`;
   }
