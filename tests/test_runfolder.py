@@ -175,6 +175,12 @@ def test_a_step_that_is_wrong_hides_no_other(tmp_path: Path, wrong: int, note: s
     np.testing.assert_allclose(run.records[7]["reward"], math.sin(9))
 
 
+def test_a_log_of_a_longer_training_is_shown(tmp_path: Path) -> None:
+    run = open_run(runs.folder(tmp_path, train__episodes=3))
+    assert run.done == 12
+    assert run.notes == ["log.jsonl is of a longer training than config.json, which ends at 3."]
+
+
 def test_lines_out_of_order_are_sorted(tmp_path: Path) -> None:
     run = open_run(runs.folder(tmp_path, [runs.record(e) for e in (1, 3, 2, 4)]))
     assert [record["episode"] for record in run.records] == [1, 2, 3, 4]

@@ -19,8 +19,8 @@ from .metrics import PSNR
 from .result_tables import LABELS
 from .rl_restore.settings import RestoreConfig
 from .run_scores import Scores, folder_scores, run_scores
-from .runfolder import CONFIG, KINDS, RunFolder, patiently
-from .runlog import LOG, MOST_SECONDS, Numbers, column, printable
+from .runfolder import KINDS, RunFolder, patiently
+from .runlog import CONFIG, LOG, MOST_SECONDS, Numbers, column, printable
 from .samples import MOST, SIDE, explain_samples
 from .settings import Config, flatten
 from .task import Task

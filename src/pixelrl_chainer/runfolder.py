@@ -17,14 +17,14 @@ from .checkpoint import CheckpointStore
 from .config import from_dict, override
 from .errors import DataError, PixelRLError, reason
 from .rl_restore.settings import RestoreConfig
-from .runlog import LARGEST, LOG, STEPS, Record, printable, read_log, within
+from .runlog import CONFIG, LARGEST, LOG, STEPS, Record, printable, read_log, within
 from .settings import Config
 from .task import Task
 from .tasks import make_task
 
 T = TypeVar("T")
 
-CONFIG, PROCESS, SCORES = "config.json", "process.json", "scores.json"
+PROCESS, SCORES = "process.json", "scores.json"
 
 ATTEMPTS, PAUSE = 3, 0.1
 """How often, and after how many seconds, a checkpoint that cannot be read is read again."""

@@ -20,7 +20,7 @@ from .errors import reason
 Record = dict[str, Any]
 Numbers = NDArray[np.float64]
 
-LOG = "log.jsonl"
+LOG, CONFIG = "log.jsonl", "config.json"
 
 STEPS = ("step", "episode")
 """Keys that count what was done; the first one that a log has is its axis."""
@@ -75,8 +75,14 @@ def read_log(path: Path, notes: list[str]) -> list[Record]:
 
 
 def within(records: list[Record], key: str, last: int, notes: list[str]) -> list[Record]:
-    """Leave out records of steps that the training does not have; note how many there are."""
+    """Leave out records of steps that the training does not have; note how many there are.
+
+    If they are the greater part, the log is rather of a longer training, and all are kept.
+    """
     kept = [record for record in records if number_in(record, key) <= last]
+    if 2 * len(kept) < len(records):
+        notes.append(f"{LOG} is of a longer training than {CONFIG}, which ends at {last:,}.")
+        return records
     if len(kept) < len(records):
         many = _lines(len(records) - len(kept))
         notes.append(f"{LOG}: {many} of steps above {last:,}, the last one, and left out.")

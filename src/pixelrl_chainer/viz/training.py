@@ -157,7 +157,7 @@ def kernel_image(kernel: NDArray[np.float32], limit: float) -> Image8:
 def kernel_text(kernel: NDArray[np.float32]) -> str:
     """Say centre and sum of a kernel."""
     centre = len(kernel) // 2
-    return f"centre {kernel[centre, centre]:.4f}, sum {kernel.sum():.4f}"
+    return f"centre {kernel[centre, centre]:.4f}, sum {kernel.sum(dtype=np.float64):.4f}"
 
 
 def draw_kernels(found: Mapping[int, NDArray[np.float32]], path: Path, title: str) -> None:
