@@ -177,7 +177,7 @@ def test_a_step_that_is_wrong_hides_no_other(tmp_path: Path, wrong: int, note: s
 
 def test_a_log_of_a_longer_training_is_shown(tmp_path: Path) -> None:
     run = open_run(runs.folder(tmp_path, train__episodes=3))
-    assert run.done == 12
+    assert (run.done, run.total, run.finished) == (12, None, False)
     assert run.notes == ["log.jsonl is of a longer training than config.json, which ends at 3."]
 
 

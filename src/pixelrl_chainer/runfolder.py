@@ -123,7 +123,10 @@ def open_run(path: Path) -> RunFolder:
     step = next((key for key in STEPS if records and key in records[0]), STEPS[-1])
     total = _total(config, kind, process)
     if total:  # an agent of RL-Restore ends the episode in which it reaches the last step
-        records = within(records, step, total + _overrun(config), notes)
+        last = total + _overrun(config)
+        records = within(records, step, last, notes)
+        if records and records[-1][step] > last:
+            total = None
     return RunFolder(path, kind, records, step, config, task, total, process, scores, notes)
 
 
