@@ -37,7 +37,7 @@ from pixelrl_chainer.tensorboard import write_events
 from pixelrl_chainer.train import train
 from pixelrl_chainer.viz.charts import LINE_POINTS, _thinned
 from pixelrl_chainer.viz.palette import ACTION_COLORS
-from pixelrl_chainer.viz.training import draw_training, kernel_image, kernel_limit
+from pixelrl_chainer.viz.training import draw_training, kernel_image, kernel_limit, kernel_remark
 from pixelrl_chainer.weights import network_arrays, save_network
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'/*body*/"
@@ -449,6 +449,9 @@ def test_colours_of_a_kernel() -> None:
     red, _, blue = image[4, 4].tolist()
     assert blue > red  # negative: violet
     assert kernel_limit({0: np.pad(np.ones((1, 1), np.float32), 1)}) == 1
+    assert kernel_remark({0: kernel}) == "; the centre is beyond"
+    kernel[2, 2] = 0.01
+    assert kernel_remark({0: kernel}) == ""
 
 
 def events(folder: Path) -> list[Any]:

@@ -288,6 +288,8 @@ def test_trainings_of_rl_restore(tmp_path: Path, kind: str) -> None:
         *("Loss", "Highest action value", "Seconds of a line"),
     ]
     assert run.scores["psnr_output"] == 25.125
+    run.records[-1]["validation_psnr_output"] = 25.0
+    assert panels(run)[0].title == ("Score" if kind == "tools" else "PSNR (dB)")
 
 
 def test_folders_that_are_none(tmp_path: Path) -> None:
