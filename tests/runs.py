@@ -42,7 +42,8 @@ def record(episode: int, **more: Any) -> dict[str, Any]:
 def folder(path: Path, records: list[dict[str, Any]] | None = None, **changes: Any) -> Path:
     """Fill a folder with configuration and log; ``changes`` as for ``small.config``."""
     path.mkdir(parents=True, exist_ok=True)
-    given = {"network__variant": "convgru-rmc", "train__episodes": EPISODES, **changes}
+    episodes = max([EPISODES, *(line["episode"] for line in records or [])])
+    given = {"network__variant": "convgru-rmc", "train__episodes": episodes, **changes}
     config = small.config(**given).to_dict()
     (path / "config.json").write_text(json.dumps(config))
     process = {"versions": {"python": "3.0"}, "platform": "Plan9", "device": "gpu:7"}

@@ -48,7 +48,7 @@ COMMAND_LINE = {
 }
 LOOP = {
     *("train", "episode", "evaluate", "tiling", "results", "result_tables", "apply", "experiment"),
-    *("run_report", "samples"),
+    *("run_report", "run_scores", "samples"),
     *("pretrain", "progress", "interrupt", "single_image", "edit"),
     *("recording", "columns", "studies", "sweeps", "tables", "explanation"),
     *("studio.asking", "studio.changes", "studio.running", "studio.server", "studio.session"),

@@ -121,6 +121,15 @@ def test_best_and_last_are_kept(tmp_path: Path) -> None:
     assert Run(tmp_path, "plain").store.best() == Best(10, 23.0)
 
 
+@pytest.mark.parametrize("text", ['{"episode": Infinity, "score": 1}', "[" * 100_000])
+def test_a_state_that_is_none(text: str, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.save(1)
+    (run.store.path(1) / "state.json").write_text(text)
+    with pytest.raises(CheckpointError, match="damaged checkpoint"):
+        run.store.best()
+
+
 @pytest.mark.parametrize("score", [float("nan"), float("-inf")])
 def test_a_checkpoint_without_a_score_is_never_the_best(score: float, tmp_path: Path) -> None:
     run = Run(tmp_path, "plain")

@@ -18,6 +18,7 @@ from pixelrl_chainer.initial import REGRESSION_LINKS, initialise
 from pixelrl_chainer.models.fcn import ModelConfig, PixelFCN
 from pixelrl_chainer.pretrain import Pretrainer, RegressionNet
 from pixelrl_chainer.rng import stream
+from pixelrl_chainer.runfolder import open_run
 from pixelrl_chainer.tasks import TASKS
 from pixelrl_chainer.weights import network_arrays, read_npz
 
@@ -48,6 +49,8 @@ def test_the_error_falls_below_that_of_the_input(tmp_path: Path, images: ImageSe
     last = records[-10:]
     assert np.mean([r["loss"] for r in last]) < 0.5 * np.mean([r["loss_input"] for r in last])
     assert records[-1]["learning_rate"] < records[0]["learning_rate"] == 1e-3
+    report = open_run(tmp_path / "run")
+    assert (report.kind, report.total, report.finished) == ("regression", run.steps, True)
 
 
 def test_resuming_is_never_having_stopped(

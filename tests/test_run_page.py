@@ -85,6 +85,30 @@ def test_the_keyboard_reads_the_log(browser: Any, report: Path) -> None:
     assert reader.reading().startswith("episode 1: ")
     reader.page.keyboard.press("Alt+ArrowLeft")  # the browser's own
     assert reader.reading().startswith("episode 1: ")
+    for key, episode in (("End", 12), ("PageUp", 10), ("PageDown", 12), ("Home", 1)):
+        reader.page.keyboard.press(key)
+        assert reader.reading().startswith(f"episode {episode}: "), key
+    reader.close()
+
+
+def test_every_stop_of_the_keyboard_is_named_and_read(browser: Any, report: Path) -> None:
+    reader = Reader(browser, report)
+    for summary in reader.page.locator("summary").all():
+        summary.click()
+    stops = reader.page.locator("[tabindex='0']")
+    names = [stop.get_attribute("aria-label") for stop in stops.all()]
+    assert "Scores" in names and "Lines of the log" in names
+    assert not any("Shares of the actions" in name for name in names)  # nothing to read there
+    reader.close()
+
+
+def test_scores_stay_on_one_line(browser: Any, report: Path) -> None:
+    reader = Reader(browser, report, viewport={"width": 390, "height": 844})
+    style = "getComputedStyle(document.querySelector('.scroll td')).whiteSpace"
+    assert reader.page.evaluate(style) == "nowrap"
+    size = "parseFloat(getComputedStyle(document.querySelector('svg')).fontSize)"
+    scale = "document.querySelector('svg').getBoundingClientRect().width / 400"
+    assert reader.page.evaluate(f"{size} * {scale}") >= 10
     reader.close()
 
 

@@ -31,13 +31,13 @@ from pixelrl_chainer.models.fcn import ModelConfig, PixelFCN
 from pixelrl_chainer.results import run_evaluation
 from pixelrl_chainer.rng import stream
 from pixelrl_chainer.run_report import write_report
-from pixelrl_chainer.runfolder import open_run
+from pixelrl_chainer.runfolder import open_run, open_runs
 from pixelrl_chainer.samples import SIDE, explain_samples
 from pixelrl_chainer.tensorboard import write_events
 from pixelrl_chainer.train import train
 from pixelrl_chainer.viz.charts import LINE_POINTS, _thinned
 from pixelrl_chainer.viz.palette import ACTION_COLORS
-from pixelrl_chainer.viz.training import draw_training, kernel_image, kernel_limit
+from pixelrl_chainer.viz.training import draw_training, kernel_image, kernel_limit, kernel_remark
 from pixelrl_chainer.weights import network_arrays, save_network
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'/*body*/"
@@ -218,7 +218,7 @@ def test_the_papers_figure_stands_alone_before_scores_do(tmp_path: Path) -> None
 
 def test_states_of_a_run(tmp_path: Path) -> None:
     run = runs.folder(tmp_path / "run", [runs.record(e) for e in range(1, 5)])
-    assert "4 of 12 episodes; goes on, or stopped" in page(run).text
+    assert "4 of 12 episodes; log last written" in page(run).text
     os.utime(run / "log.jsonl", (time.time() - 9999,) * 2)
     assert "Not finished: 4 of 12 episodes. The same command continues." in page(run).text
     assert "Plan9" in page(run).text
@@ -226,6 +226,90 @@ def test_states_of_a_run(tmp_path: Path) -> None:
     assert "device and versions not recorded" in page(run).text
     (run / "log.jsonl").write_text("")
     assert "Nothing was logged yet." in page(run).text
+
+
+def checkpoint(run: Path, episode: int, **state: Any) -> None:
+    folder = run / "checkpoints" / f"{episode:06d}"
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text(json.dumps({"episode": episode, **state}))
+
+
+def test_a_score_has_its_sign_and_name(tmp_path: Path) -> None:
+    run = runs.folder(tmp_path / "run", task__name="saliency")
+    checkpoint(run, 12, score=-0.25)
+    assert re.search(r"best 000012, [^;]+ -0\.25; last 000012", page(run).text)
+    color = runs.folder(tmp_path / "color", task__name="color")
+    checkpoint(color, 12, score=-11.5)  # of an error, the lower the better
+    assert re.search(r"best 000012, [^;]+ 11\.5; last", page(color).text)
+    tools = runs.restore_folder(tmp_path / "tools", "tools")
+    checkpoint(tools, 500, score=-0.125)
+    assert "best 000500, loss 0.125; last 000500" in page(tools).text
+
+
+def test_a_checkpoint_of_an_older_version(tmp_path: Path) -> None:
+    run = runs.folder(tmp_path / "run")
+    checkpoint(run, 12, psnr=28.0)
+    text = page(run).text
+    assert "last 000012; which one is best cannot be read" in text
+    assert "delete" not in text and "damaged" not in text
+
+
+@pytest.mark.parametrize("lines", [[], None])
+def test_a_regression_says_so(tmp_path: Path, lines: Any) -> None:
+    records = [{"episode": e, "loss": 0.1, "loss_input": 0.2, "seconds": 1.0} for e in (1, 2)]
+    run = runs.folder(tmp_path / "run", records if lines is None else lines)
+    process = {"kind": "regression", "total": 2, **json.loads((run / "process.json").read_text())}
+    (run / "process.json").write_text(json.dumps(process))
+    text = page(run).text
+    assert "regression network, denoise-gaussian" in text
+    assert "shares of actions" not in text and "28.85" not in text
+    assert ("Finished: 2 episodes." in text) == (lines is None)
+
+
+def test_clocks_that_differ(tmp_path: Path) -> None:
+    run = runs.folder(tmp_path / "run", [runs.record(1, seconds=1e308), runs.record(2)])
+    os.utime(run / "log.jsonl", (time.time() + 3600,) * 2)
+    text = page(run).text
+    assert "2 of 12 episodes; log last written 0 s before" in text
+    assert "time in episodes 0 min 02 s, 2 s a line" in text
+
+
+def test_text_that_is_none(tmp_path: Path) -> None:
+    run = runs.folder(tmp_path / "na\udcffme", [runs.record(1, **{"\ud800": 1.0})])
+    (run / "scores.json").write_text('{"\\ud800": 1}')
+    (run / "process.json").write_text('{"device": "\\ud800", "versions": {}}')
+    text = page(run).text
+    assert "na?me" in text and "device ?" in text
+    assert draw_training(open_run(run), tmp_path / "out")
+    pytest.importorskip("tensorboardX", reason="extra tensorboard")
+    assert write_events(open_run(run), tmp_path / "events") == 1
+
+
+def test_numbers_that_no_chart_can_show(tmp_path: Path) -> None:
+    lines = [runs.record(e, reward=(-1) ** e * 1e308, loss_value=(-1) ** e * 1e300) for e in (1, 2)]
+    run = runs.folder(tmp_path / "run", lines)
+    found = page(run)
+    assert "NaN" not in found.source and "Infinity" not in found.source
+    assert [c["series"][0]["key"] for c in found.charts][:2] == ["psnr_input", "loss_total"]
+    assert draw_training(open_run(run), tmp_path / "out")
+
+
+def test_a_chart_of_many_points_stays_small(tmp_path: Path) -> None:
+    lines = [{"episode": e, "kernel_centre": 1.0, "kernel_sum": 2.0} for e in range(0, 9000, 2)]
+    rest = [{"episode": e, "reward": 1.0} for e in range(1, 9000, 2)]
+    found = page(runs.folder(tmp_path / "run", sorted(lines + rest, key=lambda r: r["episode"])))
+    points = found.all("circle")
+    assert 100 < len(points) < 3 * (LINE_POINTS + 2)
+    assert len({point["fill"] for point in points}) == 2  # kernel: centre and sum
+
+
+def test_parts_of_the_shares_are_named(tmp_path: Path) -> None:
+    lines = [runs.record(e) for e in range(1, 401)]
+    for line in lines[:99]:
+        del line["action_shares"]
+    text = page(runs.folder(tmp_path / "run", lines)).text
+    assert "action episodes 100–102 episodes 399–400" in text
+    assert "Recorded from episode 100 on." in text
 
 
 @pytest.mark.parametrize("kind", ["agent", "tools", "joint"])
@@ -245,9 +329,43 @@ def test_scores_without_a_training(tmp_path: Path, trained: Path) -> None:
     text = page(tmp_path / "run").text
     assert "nothing was trained in this folder" in text
     assert text.count("PixelRL +convGRU +RMC") == 2
-    del scores["weights_origin"]
-    (tmp_path / "run" / "results.json").write_text(json.dumps([scores]))
-    assert "The results here are of another version" in page(tmp_path / "run").text
+    for wrong in ({"weights_origin": "x"}, {"images": []}, {"metrics": []}, {"level": [1]}):
+        (tmp_path / "run" / "results.json").write_text(json.dumps([scores | wrong]))
+        assert "The results here are of another version" in page(tmp_path / "run").text, wrong
+    for damage in ("{", "[" * 100_000, "{}"):
+        (tmp_path / "run" / "results.json").write_text(damage)
+        assert "No result could be read: results.json" in page(tmp_path / "run").text
+
+
+def restored(row: str, mean: float) -> dict[str, Any]:
+    """A result of RL-Restore, as far as a report reads it."""
+    score = {"mean": mean, "std": 0.5, "seeds": [mean]}
+    return {
+        **{"task": "rl-restore", "row": row, "level": {"group": "mild"}, "config": {}},
+        **{"psnr": score, "ssim": score, "metrics": ["psnr", "ssim"]},
+        "published": {"psnr": 27.78, "ssim": None},
+        **{"not_comparable": ["3 pairs"], "images": [{"seconds": 2.0}]},
+    }
+
+
+def test_scores_of_rl_restore(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "eval-network.json").write_text(json.dumps(restored("rl-restore", 28.125)))
+    text = page(tmp_path / "run").text
+    assert "mild 28.125 ± 0.500 27.78 28.1250 ± 0.5000 – 2.00" in text
+    assert "Not comparable with the paper's column: 3 pairs." in text
+
+
+def test_scores_beside_several_runs(tmp_path: Path) -> None:
+    root = tmp_path / "study"
+    runs.restore_folder(root / "size6", "agent")
+    runs.restore_folder(root / "size18", "agent")
+    (root / "scores").mkdir()
+    for name, mean in (("size6", 27.5), ("size18", 27.75)):
+        (root / "scores" / f"{name}.json").write_text(json.dumps([restored(name, mean)]))
+    write_report(open_runs(root), tmp_path / "page.html", images=0)
+    text = Page(tmp_path / "page.html").text
+    assert "27.500 ± 0.500 27.78" in text and "27.750 ± 0.500 27.78" in text
 
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
@@ -331,6 +449,9 @@ def test_colours_of_a_kernel() -> None:
     red, _, blue = image[4, 4].tolist()
     assert blue > red  # negative: violet
     assert kernel_limit({0: np.pad(np.ones((1, 1), np.float32), 1)}) == 1
+    assert kernel_remark({0: kernel}) == "; the centre is beyond"
+    kernel[2, 2] = 0.01
+    assert kernel_remark({0: kernel}) == ""
 
 
 def events(folder: Path) -> list[Any]:
@@ -377,6 +498,9 @@ def test_tensorboard_has_the_numbers_of_the_log(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds event files"):
         write_events(run, tmp_path / "events")
     write_events(run, tmp_path / "events", force=True)
+    (tmp_path / "run" / "log.jsonl").unlink()  # what cannot be made replaces nothing
+    with pytest.raises(OSError, match="log.jsonl"):
+        write_events(run, tmp_path / "events", force=True)
     assert len(events(tmp_path / "events")) > 12  # one file again
 
 
@@ -409,6 +533,35 @@ def test_the_command(tmp_path: Path) -> None:
     done = command(run, "-o", output)
     assert isinstance(done.exception, DataError) and "--force" in str(done.exception)
     assert command(run, "-o", output, "--force", "--images", 0).exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "config.json", "checkpoints/000012/state.json"])
+def test_files_of_a_run_are_kept(tmp_path: Path, name: str) -> None:
+    run = runs.folder(tmp_path / "run")
+    checkpoint(run, 12, score=1.0)
+    before = (run / name).read_bytes()
+    done = command(run, "-o", run / name, "--force")
+    assert isinstance(done.exception, DataError) and "is an input" in str(done.exception)
+    assert (run / name).read_bytes() == before
+
+
+@pytest.mark.parametrize("options", [["--images", 0], ["--png", "out"]])
+def test_images_that_would_not_be_used(tmp_path: Path, options: list[Any]) -> None:
+    done = command(runs.folder(tmp_path / "run"), "--data", "nope", *options)
+    assert isinstance(done.exception, ConfigError) and "--data is of" in str(done.exception)
+    done = command(runs.restore_folder(tmp_path / "agent"), "--data", "nope")
+    assert isinstance(done.exception, ConfigError)
+
+
+def test_pictures_are_replaced_by_force_only(tmp_path: Path) -> None:
+    run, out = runs.folder(tmp_path / "run"), tmp_path / "out"
+    out.mkdir()
+    (out / "actions.png").write_text("mine")
+    done = command(run, "--png", out)
+    assert isinstance(done.exception, DataError) and "--force" in str(done.exception)
+    assert [path.name for path in out.iterdir()] == ["actions.png"]
+    assert command(run, "--png", out, "--force").exit_code == 0
+    assert (out / "actions.png").read_bytes() != b"mine"
 
 
 def test_the_command_writes_pictures_only(tmp_path: Path) -> None:
@@ -459,5 +612,5 @@ def test_a_training_that_goes_on_can_be_reported(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
-    assert "of 500 episodes; goes on, or stopped" in text
+    assert "of 500 episodes; log last written" in text
     assert "photo0" in text

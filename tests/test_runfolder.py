@@ -46,7 +46,7 @@ def test_panels_hold_the_numbers_of_the_log(tmp_path: Path) -> None:
     found = {panel.title: panel for panel in panels(run)}
     assert list(found) == [
         *("Reward", "PSNR (dB)", "Loss", "Entropy of the policy (nats)", "Reward kernel"),
-        *("Learning rate", "Seconds from line to line"),
+        *("Learning rate", "Seconds of a line"),
     ]
     score = {series.key: series for series in found["PSNR (dB)"].series}
     assert list(score) == ["psnr_input", "psnr_output", "validation_psnr"]
@@ -75,6 +75,34 @@ def test_schedules_are_not_smoothed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(reward.line, running_mean(reward.y))
 
 
+def test_an_outlier_is_in_the_means_of_its_own_window() -> None:
+    values = np.full(2000, 0.01)
+    values[300] = 1e15
+    smooth = running_mean(values)
+    np.testing.assert_allclose(smooth[:300], 0.01, rtol=1e-12)
+    np.testing.assert_allclose(smooth[300:400], 1e13, rtol=1e-12)
+    np.testing.assert_allclose(smooth[400:], 0.01, rtol=1e-12)
+    count = np.arange(101.0)
+    expected = [np.mean(count[max(0, i - 4) : i + 1]) for i in range(101)]
+    np.testing.assert_allclose(running_mean(count), expected)
+
+
+def test_numbers_known_from_some_line_on_are_a_line(tmp_path: Path) -> None:
+    lines = [runs.record(e) for e in range(1, 13)]
+    for line in lines[:5]:
+        del line["kernel_centre"], line["kernel_sum"], line["action_shares"]
+    found = {p.title: p for p in panels(open_run(runs.folder(tmp_path, lines)))}
+    kernel = found["Reward kernel"].series
+    assert [(one.sparse, one.x[0]) for one in kernel] == [(False, 6), (False, 6)]
+    assert found["PSNR (dB)"].series[2].sparse
+
+
+def test_numbers_that_are_too_large_are_left_out(tmp_path: Path) -> None:
+    lines = [runs.record(e, reward=(-1) ** e * (1e308 if e < 5 else 1.0)) for e in range(1, 13)]
+    found = {p.title: p for p in panels(open_run(runs.folder(tmp_path, lines)))}
+    assert found["Reward"].series[0].x.tolist() == list(range(5, 13))
+
+
 def test_shares_are_means_over_bins(tmp_path: Path) -> None:
     run = open_run(runs.folder(tmp_path))
     shares = action_shares(run, bins=5)
@@ -100,7 +128,7 @@ def test_an_older_log(tmp_path: Path) -> None:
 
 
 def damaged(path: Path, text: str) -> RunFolder:
-    with (runs.folder(path) / "log.jsonl").open("a") as file:
+    with (runs.folder(path, train__episodes=14) / "log.jsonl").open("a") as file:
         file.write(text)
     return open_run(path)
 
@@ -116,7 +144,7 @@ def test_a_log_that_was_cut(tmp_path: Path) -> None:
     [
         *("[" * 100_000, "7", "[]", "null", '"x"', "{}", '{"episode": "13"}', "\x00\ufffd"),
         *('{"episode": NaN}', '{"episode": Infinity}', '{"episode": 1' + "0" * 400 + "}"),
-        *('{"episode": 5, "reward": 1}', '{"episode": true}', '{"episode": null}', ""),
+        *('{"episode": true}', '{"episode": null}', '{"episode": -1}', '{"episode": 1e30}'),
     ],
 )
 def test_lines_that_are_none(tmp_path: Path, line: str) -> None:
@@ -124,6 +152,62 @@ def test_lines_that_are_none(tmp_path: Path, line: str) -> None:
     assert run.done == 14
     assert len(run.records) == runs.EPISODES + 1
     assert run.notes == ["log.jsonl: 1 of its lines could not be read; the others are shown."]
+
+
+def test_lines_that_come_again(tmp_path: Path) -> None:
+    run = damaged(tmp_path, '{"episode": 5, "reward": 0.5}\n\n \n')
+    assert len(run.records) == runs.EPISODES
+    assert run.records[4] == {"episode": 5, "reward": 0.5}
+    (note,) = run.notes
+    assert note == "log.jsonl: 1 line is of steps that were there before; later ones count."
+
+
+@pytest.mark.parametrize(
+    ("wrong", "note"),
+    [(5000, "1 line is of steps above 12, the last one"), (9, "1 line is of steps that were")],
+)
+def test_a_step_that_is_wrong_hides_no_other(tmp_path: Path, wrong: int, note: str) -> None:
+    lines = [runs.record(e) for e in range(1, 13)]
+    lines[4]["episode"] = wrong
+    run = open_run(runs.folder(tmp_path, lines, train__episodes=12))
+    assert [record["episode"] for record in run.records] == [1, 2, 3, 4, *range(6, 13)]
+    assert run.finished and any(note in one for one in run.notes)
+    np.testing.assert_allclose(run.records[7]["reward"], math.sin(9))
+
+
+def test_a_log_of_a_longer_training_is_shown(tmp_path: Path) -> None:
+    run = open_run(runs.folder(tmp_path, train__episodes=3))
+    assert (run.done, run.total, run.finished) == (12, None, False)
+    assert run.notes == ["log.jsonl is of a longer training than config.json, which ends at 3."]
+
+
+def test_lines_out_of_order_are_sorted(tmp_path: Path) -> None:
+    run = open_run(runs.folder(tmp_path, [runs.record(e) for e in (1, 3, 2, 4)]))
+    assert [record["episode"] for record in run.records] == [1, 2, 3, 4]
+    assert run.notes == ["log.jsonl: 1 line is out of order; shown in the order of steps."]
+
+
+@pytest.mark.parametrize(
+    ("text", "note"), [("\n", "is empty"), ("x\ny\n", "no line could be read")]
+)
+def test_a_log_without_lines(tmp_path: Path, text: str, note: str) -> None:
+    (runs.folder(tmp_path) / "log.jsonl").write_text(text)
+    (found,) = open_run(tmp_path).notes
+    assert note in found
+
+
+@pytest.mark.parametrize("name", ["process.json", "scores.json"])
+def test_damage_is_noted(tmp_path: Path, name: str) -> None:
+    (runs.folder(tmp_path) / name).write_text("[")
+    (note,) = open_run(tmp_path).notes
+    assert note.startswith(f"{name} cannot be read")
+
+
+def test_an_agent_may_end_its_last_episode(tmp_path: Path) -> None:
+    path = runs.restore_folder(tmp_path / "run", "agent")
+    with (path / "log.jsonl").open("a") as file:
+        file.write('{"step": 2000002, "loss": 1.0}\n{"step": 2000200, "loss": 1.0}\n')
+    assert open_run(path).done == 2_000_002
 
 
 @pytest.mark.parametrize("value", ["x", None, [1], {"a": 1}, True, math.nan, math.inf, 10**400])
@@ -174,8 +258,8 @@ def test_a_configuration_that_is_none(tmp_path: Path, text: str | None, note: st
 def test_a_regression_network(tmp_path: Path) -> None:
     lines = [{"episode": e, "loss": 0.1, "loss_input": 0.2, "seconds": 1.0} for e in (1, 2)]
     run = open_run(runs.folder(tmp_path, lines))
-    assert (run.kind, run.total) == ("regression", None)
-    assert [panel.title for panel in panels(run)] == ["Loss", "Seconds from line to line"]
+    assert (run.kind, run.total) == ("regression", None)  # process.json of an older version
+    assert [panel.title for panel in panels(run)] == ["Loss", "Seconds of a line"]
 
 
 def test_a_checkpoint_that_is_replaced_is_read_again() -> None:
@@ -201,9 +285,11 @@ def test_trainings_of_rl_restore(tmp_path: Path, kind: str) -> None:
     totals = {"agent": 2_000_000, "tools": 320_000, "joint": 200_000}
     assert run.total == totals[kind]
     assert [panel.title for panel in panels(run)] == [
-        *("Loss", "Highest action value", "Seconds from line to line"),
+        *("Loss", "Highest action value", "Seconds of a line"),
     ]
     assert run.scores["psnr_output"] == 25.125
+    run.records[-1]["validation_psnr_output"] = 25.0
+    assert panels(run)[0].title == ("Score" if kind == "tools" else "PSNR (dB)")
 
 
 def test_folders_that_are_none(tmp_path: Path) -> None:
@@ -238,6 +324,10 @@ def test_a_damaged_checkpoint_is_no_kernel(tmp_path: Path) -> None:
     run = open_run(runs.folder(tmp_path))
     (tmp_path / "checkpoints" / "000012").mkdir(parents=True)
     (tmp_path / "checkpoints" / "000012" / "model.npz").write_bytes(b"PK\3\4 nothing")
+    (tmp_path / "checkpoints" / "000007").mkdir()
+    np.savez(
+        tmp_path / "checkpoints" / "000007" / "model.npz", **{"conv_R/W": np.ones((0, 0, 3, 3))}
+    )
     found = kernels(run)
     assert list(found) == [0, 4, 8, 12]
     assert found[12][16, 16] == np.float32(0.88)

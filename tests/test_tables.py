@@ -23,6 +23,14 @@ from pixelrl_chainer.tables import (
 from pixelrl_chainer.tasks import TASKS
 
 
+@pytest.mark.parametrize("content", ["[" * 100_000, '[{"task": ["a"]}]', "7"])
+def test_files_that_are_no_results(content: str, tmp_path: Path) -> None:
+    whole = result("none", 1.0) | {"task": ["a"]}
+    (tmp_path / "a.json").write_text(content)
+    (tmp_path / "b.json").write_text(json.dumps(whole))
+    assert find_results([tmp_path]) == []
+
+
 def result(row: str, psnr: float, *reasons: str, **more: Any) -> dict[str, Any]:
     """What an evaluation leaves behind, as far as tables read it."""
     return {

@@ -124,7 +124,8 @@ def test_what_a_run_leaves_behind(images: ImageSet, short: Path) -> None:
         *("config.json", "process.json", "log.jsonl", "checkpoints"),
     }
     process = json.loads((short / "process.json").read_text())
-    assert process == describe_machine(CPU)
+    total = small.config().train.episodes
+    assert process == {"kind": "agents", "total": total, **describe_machine(CPU)}
     assert json.loads((short / "config.json").read_text()) == json.loads(
         json.dumps(small.config().to_dict())
     )

@@ -149,7 +149,7 @@ def _read_state(path: Path) -> _State:
         score = state.pop("score")
         episode = int(state.pop("episode"))
         return _State(episode, float("-inf") if score is None else float(score), state)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise _damaged(path, error) from error
 
 

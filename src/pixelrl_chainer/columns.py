@@ -16,7 +16,8 @@ from .files import replace_atomically, write_json
 from .recording import draw_steps
 from .result_tables import caption, table
 from .results import load_policy
-from .runfolder import LOG, open_run
+from .runfolder import open_run
+from .runlog import LOG
 from .tasks import make_task
 from .viz.training import draw_training
 

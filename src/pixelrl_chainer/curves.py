@@ -11,40 +11,58 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import PixelRLError
+from .metrics import PSNR
 from .models.rmc import identity_kernel
-from .runfolder import Record, RunFolder, column
+from .runfolder import RunFolder
+from .runlog import Numbers, Record, column
 from .settings import Config
 from .weights import read_npz
 
-Numbers = NDArray[np.float64]
+
+class PanelKind(NamedTuple):
+    """Numbers that are shown together: title, and pattern of their keys.
+
+    ``scores``: the title is what the task is scored by; ``entropy``: has an upper limit.
+    """
+
+    title: str
+    keys: str
+    scores: bool = False
+    entropy: bool = False
+
 
 PANELS = (
-    ("Reward", r"reward"),
-    ("Score", r"(?!loss)\w+_(input|output)|validation_\w+"),
-    ("Loss", r"loss|loss_(input|total|policy|value)"),
-    ("Entropy of the policy (nats)", r"loss_entropy"),
-    ("Reward kernel", r"kernel_(centre|sum)"),
-    ("Gain (dB)", r"gain_db"),
-    ("Steps of an episode", r"length"),
-    ("Highest action value", r"average_q"),
-    ("Share of random actions", r"epsilon"),
-    ("Learning rate", r"learning_rate"),
-    ("Seconds from line to line", r"seconds"),
+    PanelKind("Reward", r"reward"),
+    PanelKind("Score", r"(?!loss)\w+_(input|output)|validation_\w+", scores=True),
+    PanelKind("Loss", r"loss|loss_(input|total|policy|value)"),
+    PanelKind("Entropy of the policy (nats)", r"loss_entropy", entropy=True),
+    PanelKind("Reward kernel", r"kernel_(centre|sum)"),
+    PanelKind("Gain (dB)", r"gain_db"),
+    PanelKind("Steps of an episode", r"length"),
+    PanelKind("Highest action value", r"average_q"),
+    PanelKind("Share of random actions", r"epsilon"),
+    PanelKind("Learning rate", r"learning_rate"),
+    PanelKind("Seconds of a line", r"seconds"),
 )
-"""Title of a panel, and the keys of the log that it shows; keys in docs/TRAINING.md."""
+"""All panels in their order; keys in docs/TRAINING.md."""
 
-SMOOTHED = 20
+MEAN_PARTS = 20
 """A running mean covers the last 1/20 of the values."""
 
-
-SMOOTH = ("learning_rate", "epsilon", "kernel_centre", "kernel_sum")
+NOT_AVERAGED = ("learning_rate", "epsilon", "kernel_centre", "kernel_sum")
 """Keys whose numbers do not depend on a single batch; a mean would only come late."""
+
+LARGEST = 1e300
+"""Numbers beyond are damaged, and their differences could not be computed."""
+
+FULL = 0.9
+"""A line of a chart is of numbers that at least this share of the lines have."""
 
 
 class Series(NamedTuple):
     """One number of the log: its key, the steps that have it, and its values.
 
-    ``sparse``: it is not in every line, and is drawn as points.
+    ``sparse``: few lines of the log between its first and its last one have it; drawn as points.
     """
 
     key: str
@@ -55,7 +73,7 @@ class Series(NamedTuple):
     @property
     def line(self) -> Numbers:
         """What is drawn as a line, (len(x),): the running mean of numbers that vary."""
-        return self.y if self.key in SMOOTH else running_mean(self.y)
+        return self.y if self.key in NOT_AVERAGED else running_mean(self.y)
 
 
 class Panel(NamedTuple):
@@ -83,33 +101,45 @@ def panels(run: RunFolder) -> list[Panel]:
     steps = column(run.records, run.step)
     task = run.task
     found = []
-    for title, pattern in PANELS:
-        chosen = (key for key in keys if re.fullmatch(pattern, key))
+    for kind in PANELS:
+        chosen = (key for key in keys if re.fullmatch(kind.keys, key))
         series = tuple(one for key in chosen if len((one := _series(run.records, steps, key)).x))
-        ceiling = None
-        if task and title == "Score":
-            title = task.metrics[0].label
-        if task and "loss_entropy" in pattern:
-            ceiling = math.log(len(task.action_set))
+        title = _metric(run) or kind.title if kind.scores else kind.title
+        ceiling = math.log(len(task.action_set)) if task and kind.entropy else None
         if series:
             found.append(Panel(title, run.step, series, ceiling))
     return found
 
 
+def _metric(run: RunFolder) -> str:
+    """What scores in the log are; empty if the configuration does not say it."""
+    if run.task:
+        return run.task.metrics[0].label
+    return PSNR.label if run.kind in ("agent", "joint") else ""
+
+
 def _series(records: list[Record], steps: Numbers, key: str) -> Series:
     values = column(records, key)
-    known = np.isfinite(values)
-    return Series(key, steps[known], values[known], bool(known.mean() < 0.9))
+    known = np.abs(values) <= LARGEST  # false of NaN
+    places = np.flatnonzero(known)
+    span = places[-1] - places[0] + 1 if len(places) else 1
+    return Series(key, steps[known], values[known], bool(len(places) < FULL * span))
 
 
 def running_mean(values: Sequence[float] | Numbers) -> Numbers:
-    """Mean of each value and those before it, of the last 5 % of all values together."""
+    """Mean of each value and those before it, of the last 5 % of all values together.
+
+    Every sum is of its own values: a difference of two sums would lose small values behind an
+    outlier. Values are laid out in rows as long as a sum, which is the end of one row and the
+    beginning of the next.
+    """
     array = np.asarray(values, np.float64)
-    span = max(1, len(array) // SMOOTHED)
-    sums = np.concatenate([[0.0], np.cumsum(array)])
-    ends = np.arange(1, len(array) + 1)
-    starts = np.maximum(ends - span, 0)
-    mean: Numbers = (sums[ends] - sums[starts]) / (ends - starts)
+    count, span = len(array), max(1, len(array) // MEAN_PARTS)
+    rows = np.pad(array, (span, -count % span)).reshape(-1, span)
+    ends = np.zeros_like(rows)
+    ends[:, :-1] = rows[:, :0:-1].cumsum(axis=1)[:, ::-1]
+    sums = (ends[:-1] + rows[1:].cumsum(axis=1)).ravel()[:count]
+    mean: Numbers = sums / np.minimum(np.arange(1, count + 1), span)
     return mean
 
 
@@ -131,7 +161,7 @@ def action_shares(run: RunFolder, bins: int = 150) -> Shares | None:
         if not isinstance(values, list) or len(values) != n_actions:
             continue
         row = column([{"share": value} for value in values], "share")
-        if np.isfinite(row).all() and (row >= 0).all() and row.sum() > 0:
+        if ((row >= 0) & (row <= 1)).all() and row.any():
             rows.append(row / row.sum())
             steps.append(float(record[run.step]))
     if not rows:
@@ -155,7 +185,8 @@ def kernels(run: RunFolder) -> dict[int, NDArray[np.float32]]:
     for record in run.records:
         if "kernel" in record:
             try:
-                logged = np.array(record["kernel"], np.float32)
+                with np.errstate(over="ignore"):
+                    logged = np.array(record["kernel"], np.float32)
             except (ValueError, TypeError, OverflowError):
                 continue
             if _is_kernel(logged):
@@ -165,7 +196,7 @@ def kernels(run: RunFolder) -> dict[int, NDArray[np.float32]]:
             kernel = read_npz(folder / "model.npz").get("conv_R/W")
         except PixelRLError:
             continue
-        if folder.name.isdecimal() and kernel is not None and kernel.ndim == 4:
+        if folder.name.isdecimal() and kernel is not None and kernel.ndim == 4 and kernel.size:
             if _is_kernel(kernel[0, 0]):
                 found[int(folder.name)] = kernel[0, 0]
     if found and isinstance(run.config, Config) and not run.config.train.init:

@@ -140,7 +140,8 @@ class Pretrainer:
             If a checkpoint or the log cannot be written.
         """
         works = self.done < self.steps
-        describe_run(self.folder, self.config.to_dict(), self.device, works=works)
+        described = self.folder, self.config.to_dict(), self.device
+        describe_run(*described, works=works, kind="regression", total=self.steps)
         log = self.folder / "log.jsonl"
         truncate_log(log, self.done)
         prepared = self.loader.iterate(self.done, self.steps, self._prepare)

@@ -41,16 +41,20 @@ def describe_machine(device: Device) -> dict[str, Any]:
     return {"versions": versions(), "platform": platform.platform(), "device": device.name}
 
 
-def describe_run(folder: Path, settings: Any, device: Device, *, works: bool) -> None:
+def describe_run(
+    folder: Path, settings: Any, device: Device, *, works: bool, kind: str, total: int
+) -> None:
     """Make the folder of a training and leave what it is: ``config.json``, ``process.json``.
 
     The latter is of the process that trained last: a call that finds nothing to do (not ``works``)
-    leaves it as it is.
+    leaves it as it is. ``kind`` and ``total``: what is trained, and the steps of all of it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", settings)
     if works:
-        write_json(folder / "process.json", describe_machine(device))
+        write_json(
+            folder / "process.json", {"kind": kind, "total": total, **describe_machine(device)}
+        )
 
 
 def describe_process(device: Device) -> dict[str, Any]:

@@ -15,15 +15,15 @@ from .backend import CPU, Device
 from .errors import PixelRLError, reason
 from .explanation import Explanation
 from .files import replace_atomically
-from .result_tables import LABELS, caption, cells, headings
-from .results import published
+from .metrics import PSNR
+from .result_tables import LABELS
 from .rl_restore.settings import RestoreConfig
-from .runfolder import CONFIG, KINDS, LOG, RunFolder, column, patiently
+from .run_scores import Scores, folder_scores, run_scores
+from .runfolder import KINDS, RunFolder, patiently
+from .runlog import CONFIG, LOG, MOST_SECONDS, Numbers, column, printable
 from .samples import MOST, SIDE, explain_samples
 from .settings import Config, flatten
-from .tables import find_results
 from .task import Task
-from .tasks import TASKS
 from .viz.run_page import Contents, run_page
 
 RECENT = 120
@@ -59,15 +59,20 @@ def write_report(
         If the file cannot be written.
     """
     parts = [(run, _contents(run, images, data, device)) for run in runs]
-    title = runs[0].name if len(runs) == 1 else runs[0].path.resolve().parent.name
+    title = runs[0].name
+    together: Scores = ([], "")
+    if len(runs) > 1:
+        folder = runs[0].path.resolve().parent
+        title, together = printable(folder.name), folder_scores(folder / "scores")
     footer = f"Made by pixelrl-chainer {__version__}, {_moment(time.time())}."
+    text = run_page(parts, title, footer, *together)
     with replace_atomically(path) as temporary:
-        temporary.write_text(run_page(parts, title, footer), encoding="utf-8")
+        temporary.write_text(printable(text), encoding="utf-8")
 
 
 def _contents(run: RunFolder, images: int, data: Sequence[str], device: Device) -> Contents:
     samples, note = _samples(run, images, data, device)
-    rows, said = _scores(run)
+    rows, said = run_scores(run)
     changed, others, raw = _settings(run)
     return Contents(
         lead=_lead(run),
@@ -127,23 +132,28 @@ def _state(run: RunFolder) -> str:
     done = f"{run.done:,} of {run.total:,}" if run.total else f"{run.done:,}"
     if run.finished:
         return f"Finished: {run.done:,} {run.step}s."
-    age = time.time() - (run.path / LOG).stat().st_mtime
-    pace = 5 * float(np.nan_to_num(np.nanmedian([np.nan, *column(run.records, "seconds")[-20:]])))
-    if age < max(RECENT, pace):
-        return f"{done} {run.step}s; goes on, or stopped {age:.0f} s before this page was made."
+    age = max(0.0, time.time() - (run.path / LOG).stat().st_mtime)  # clocks may differ
+    seconds = _seconds(run)
+    if age < max(RECENT, 5 * np.median(seconds[-20:]) if len(seconds) else 0):
+        return f"{done} {run.step}s; log last written {age:.0f} s before this page was made."
     if not run.total:
         return f"{done} {run.step}s."
     return f"Not finished: {done} {run.step}s. The same command continues."
 
 
+def _seconds(run: RunFolder) -> Numbers:
+    """Seconds of the lines that have a number for which that can be."""
+    seconds = column(run.records, "seconds")
+    return seconds[(seconds >= 0) & (seconds <= MOST_SECONDS)]
+
+
 def _facts(run: RunFolder) -> list[tuple[str, str]]:
     """What is known about the run, short."""
     facts = []
-    seconds = column(run.records, "seconds")
-    seconds = seconds[np.isfinite(seconds)]
+    seconds = _seconds(run)
     if len(seconds):
         each = f"{np.median(seconds):.3g} s a line of the log (median)"
-        facts.append(("time", f"{_duration(float(seconds.sum()))}, {each}"))
+        facts.append((f"time in {run.step}s", f"{_duration(float(seconds.sum()))}, {each}"))
         facts.append(("log last written", _moment((run.path / LOG).stat().st_mtime)))
     facts += _best(run)
     config = run.config
@@ -159,14 +169,26 @@ def _facts(run: RunFolder) -> list[tuple[str, str]]:
 
 def _best(run: RunFolder) -> list[tuple[str, str]]:
     """Checkpoints: the best one and the last one."""
-    try:
-        best, last = patiently(run.store.best), run.store.last()
-    except PixelRLError as error:
-        return [("checkpoints", f"damaged: {error}")]
-    if best is None or last is None:
+    last = run.store.last()
+    if last is None:
         return [] if run.kind == "scores" else [("checkpoints", "none yet")]
-    score = f", score {abs(best.score):.4g}" if np.isfinite(best.score) else ""
-    return [("checkpoints", f"best {best.episode:06d}{score}; last {last.name}")]
+    try:
+        best = patiently(run.store.best)
+    except PixelRLError:  # an older version, or damaged
+        best = None
+    if best is None:
+        return [("checkpoints", f"last {last.name}; which one is best cannot be read")]
+    return [("checkpoints", f"best {best.episode:06d}{_score(run, best.score)}; last {last.name}")]
+
+
+def _score(run: RunFolder, score: float) -> str:
+    """Say what a checkpoint was kept for, in which the higher is the better."""
+    metric = run.task.metrics[0] if run.task else PSNR
+    if not np.isfinite(score) or (run.config is None and run.kind == "agents"):
+        return ""
+    if run.kind in ("regression", "tools"):
+        return f", loss {-score:.4g}"
+    return f", {metric.label} {score if metric.higher_is_better else -score:.4g}"
 
 
 def _process(run: RunFolder) -> list[tuple[str, str]]:
@@ -186,47 +208,6 @@ def _moment(seconds: float) -> str:
 def _duration(seconds: float) -> str:
     hours, rest = divmod(round(seconds), 3600)
     return f"{hours} h {rest // 60:02d} min" if hours else f"{rest // 60} min {rest % 60:02d} s"
-
-
-def _scores(run: RunFolder) -> tuple[list[list[str]], str]:
-    """Scores beside the paper's; without results, what the paper has for this network."""
-    found = [one for one in find_results([run.path]) if one.result["task"] in TASKS]
-    joined = [one for one in found if one.path.name == "results.json"]
-    results = [one.result for one in joined or found if one.path.parent == run.path]
-    if results:
-        try:
-            return [headings(results[0]), *map(cells, results)], caption(results[0])
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            return [], f"The results here are of another version ({reason(error)})."
-    if run.scores:
-        rows = [[key, _value(value)] for key, value in run.scores.items()]
-        return [["on held-out patches", ""], *rows], ""
-    if run.kind != "agents" or run.task is None or not isinstance(run.config, Config):
-        return [], ""
-    return _published(run, run.config)
-
-
-def _published(run: RunFolder, config: Config) -> tuple[list[list[str]], str]:
-    """The paper's figures beside a network that was not scored."""
-    task = run.task
-    figures = published(config, task, config.network.variant) if task else {}
-    known = [metric for metric in (task.metrics if task else ()) if figures[metric.key] is not None]
-    if task is None or not known:
-        return [], "Not scored; the paper has no figure for this task, level and network."
-    names = ["method", *(name for metric in known for name in (metric.label, "paper"))]
-    values = [
-        text for metric in known for text in ("–", f"{figures[metric.key]:.{metric.digits - 1}f}")
-    ]
-    hint = "Not scored on test images yet: see 'pixelrl-chainer eval --help'."
-    return [names, [LABELS[config.network.variant], *values]], hint
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, list):
-        return ", ".join(map(_value, value[:40]))
-    return str(value)[:200]
 
 
 Rows = list[tuple[str, str, str]]

@@ -1,40 +1,33 @@
 """What a training left in its folder, read so that nothing in it can do harm.
 
-A log may be of a run that still goes on, that was killed in the middle of a line, or of an older
-version: what cannot be read is counted and left out.
+It may be of a run that still goes on, or of an older version; for its log see
+:mod:`~pixelrl_chainer.runlog`.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TypeVar
 
 from .checkpoint import CheckpointStore
 from .config import from_dict, override
 from .errors import DataError, PixelRLError, reason
 from .rl_restore.settings import RestoreConfig
+from .runlog import CONFIG, LARGEST, LOG, STEPS, Record, printable, read_log, within
 from .settings import Config
 from .task import Task
 from .tasks import make_task
 
-Record = dict[str, Any]
 T = TypeVar("T")
 
-LOG, CONFIG, PROCESS, SCORES = "log.jsonl", "config.json", "process.json", "scores.json"
+PROCESS, SCORES = "process.json", "scores.json"
 
 ATTEMPTS, PAUSE = 3, 0.1
 """How often, and after how many seconds, a checkpoint that cannot be read is read again."""
-
-STEPS = ("step", "episode")
-"""Keys that count what was done; the first one that a log has is its axis."""
 
 KINDS = {
     "agents": "training of agents",
@@ -86,7 +79,7 @@ class RunFolder:
     @property
     def name(self) -> str:
         """Name of the folder."""
-        return self.path.resolve().name
+        return printable(self.path.resolve().name)
 
     @property
     def done(self) -> int:
@@ -123,12 +116,17 @@ def open_run(path: Path) -> RunFolder:
     if not any((path / name).is_file() for name in (CONFIG, LOG)):
         return RunFolder(path, "scores", [], STEPS[-1], None, None, None)
     settings = _read_json(path / CONFIG, notes)
-    records = _read_log(path / LOG, notes)
+    records = read_log(path / LOG, notes)
+    process, scores = (_read_json(path / name, notes, optional=True) for name in (PROCESS, SCORES))
     config, task = _config(settings, notes)
-    kind = _kind(settings, records)
+    kind = _kind(settings, process, records)
     step = next((key for key in STEPS if records and key in records[0]), STEPS[-1])
-    process, scores = (_read_json(path / name, [], optional=True) for name in (PROCESS, SCORES))
-    total = _total(config, kind)
+    total = _total(config, kind, process)
+    if total:  # an agent of RL-Restore ends the episode in which it reaches the last step
+        last = total + _overrun(config)
+        records = within(records, step, last, notes)
+        if records and records[-1][step] > last:
+            total = None
     return RunFolder(path, kind, records, step, config, task, total, process, scores, notes)
 
 
@@ -168,44 +166,6 @@ def _read_json(path: Path, notes: list[str], *, optional: bool = False) -> Recor
     return {}
 
 
-def _read_log(path: Path, notes: list[str]) -> list[Record]:
-    """Read the lines whose step rises; note what was left out."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        notes.append(f"There is no {LOG}: nothing was trained here yet.")
-        return []
-    except OSError as error:
-        notes.append(f"{LOG} cannot be read ({reason(error)}).")
-        return []
-    records: list[Record] = []
-    damaged: list[int] = []
-    step, last = "", -math.inf
-    for number, line in enumerate(lines, start=1):
-        record = _record(line)
-        step = step or next((key for key in STEPS if key in record), "")
-        value = number_in(record, step)
-        if math.isfinite(value) and value > last:
-            records.append(record)
-            last = value
-        else:
-            damaged.append(number)
-    if damaged:
-        where = "its last line" if damaged == [len(lines)] else f"{len(damaged)} of its lines"
-        notes.append(f"{LOG}: {where} could not be read; the others are shown.")
-    elif not records:
-        notes.append(f"{LOG} is empty: the first line is written after the first episode.")
-    return records
-
-
-def _record(line: str) -> Record:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def patiently(read: Callable[[], T]) -> T:
     """Read what a training may just be replacing: a checkpoint, which is then read again.
 
@@ -217,22 +177,6 @@ def patiently(read: Callable[[], T]) -> T:
         except PixelRLError:
             time.sleep(PAUSE)
     return read()
-
-
-def number_in(record: Mapping[str, Any], key: str) -> float:
-    """Return a number of a record; NaN if it has none of that name."""
-    value = record.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return math.nan
-    try:
-        return float(value)
-    except OverflowError:
-        return math.nan
-
-
-def column(records: list[Record], key: str) -> NDArray[np.float64]:
-    """Return one number of every record, NaN where it has none."""
-    return np.array([number_in(record, key) for record in records])
 
 
 def _config(
@@ -253,16 +197,22 @@ def _config(
         return None, None
 
 
-def _kind(settings: Record, records: list[Record]) -> str:
+def _kind(settings: Record, process: Record, records: list[Record]) -> str:
+    """Tell agents from regression; process.json says it, older ones leave it to the log."""
     inner = settings.get("config")
     if isinstance(inner, dict):
         return next((kind for kind in ("joint", "tools", "agent") if kind in inner), "agent")
+    if process.get("kind") in ("agents", "regression"):
+        return str(process["kind"])
     return "regression" if records and "loss_input" in records[-1] else "agents"
 
 
-def _total(config: Config | RestoreConfig | None, kind: str) -> int | None:
+def _total(config: Config | RestoreConfig | None, kind: str, process: Record) -> int | None:
+    if kind == "regression":  # its configuration does not say how often it sees an image
+        total = process.get("total")
+        return total if isinstance(total, int) and 0 < total <= LARGEST else None
     if isinstance(config, Config):
-        return config.train.episodes if kind == "agents" else None
+        return config.train.episodes
     if config is None:
         return None
     steps = {
@@ -271,3 +221,7 @@ def _total(config: Config | RestoreConfig | None, kind: str) -> int | None:
         "joint": config.joint.steps,
     }
     return steps.get(kind)
+
+
+def _overrun(config: Config | RestoreConfig | None) -> int:
+    return config.agent.t_max if isinstance(config, RestoreConfig) else 0

@@ -109,22 +109,25 @@ def find_results(folders: Iterable[Path]) -> list[Found]:
 
     Other files, and results of other versions of this package, are passed over.
     """
+    return read_results(path for folder in folders for path in sorted(folder.rglob("*.json")))
+
+
+def read_results(paths: Iterable[Path]) -> list[Found]:
+    """Read every result of an evaluation in JSON files; what is none is passed over."""
     return [
-        Found(path, path.stat().st_mtime, result)
-        for folder in folders
-        for path in sorted(folder.rglob("*.json"))
-        for result in _results_in(path)
+        Found(path, path.stat().st_mtime, result) for path in paths for result in _results_in(path)
     ]
 
 
 def _results_in(path: Path) -> Iterator[Result]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return
     for entry in content if isinstance(content, list) else [content]:
-        if isinstance(entry, dict) and entry.keys() >= _NEEDED and entry["task"] in KNOWN:
-            yield entry
+        if isinstance(entry, dict) and entry.keys() >= _NEEDED:
+            if isinstance(entry["task"], str) and entry["task"] in KNOWN:
+                yield entry
 
 
 def paper_tables(found: Sequence[Found]) -> list[Entry]:

@@ -10,7 +10,8 @@ import numpy as np
 
 from .curves import kernels
 from .errors import ConfigError, DataError
-from .runfolder import LOG, RunFolder, number_in
+from .runfolder import RunFolder
+from .runlog import LOG, MOST_SECONDS, number_in, printable
 from .viz.training import kernel_image, kernel_limit
 
 ENLARGED = 8
@@ -59,15 +60,19 @@ def write_events(run: RunFolder, folder: Path, *, force: bool = False) -> int:
     earlier = list(folder.glob(FILES)) if folder.is_dir() else []
     if earlier and not force:
         raise DataError(f"{folder} holds event files: give another folder, or --force")
+    events = _events(run, Summary, image)
     for path in earlier:
         path.unlink()
-    _write(run, FileWriter(str(folder)), Summary, image)
+    writer = FileWriter(str(folder))
+    for event in events:
+        writer.add_summary(*event)
+    writer.close()
     return len(run.records)
 
 
-def _write(run: RunFolder, writer: Any, summary: Any, image: Any) -> None:
-    """Write one event a line with all its numbers, and one a kernel."""
-    moments = {}
+def _events(run: RunFolder, summary: Any, image: Any) -> list[tuple[Any, int, float]]:
+    """One event a line with all its numbers, and one a kernel: summary, step and moment."""
+    moments, events = {}, []
     for record, moment in zip(run.records, _times(run), strict=True):
         step = int(record[run.step])
         moments[step] = moment
@@ -75,14 +80,14 @@ def _write(run: RunFolder, writer: Any, summary: Any, image: Any) -> None:
             summary.Value(tag=tag, simple_value=value)
             for tag, value in _scalars(run, record).items()
         ]
-        writer.add_summary(summary(value=values), step, moment)
+        events.append((summary(value=values), step, moment))
     found = kernels(run)
     for step, kernel in found.items():
         shown = kernel_image(kernel, kernel_limit(found))
         shown = shown.repeat(ENLARGED, 0).repeat(ENLARGED, 1)
         moment = moments.get(step, min(moments.values()))
-        writer.add_summary(image("kernel", shown, dataformats="HWC"), step, moment)
-    writer.close()
+        events.append((image("kernel", shown, dataformats="HWC"), step, moment))
+    return events
 
 
 def _scalars(run: RunFolder, record: dict[str, object]) -> dict[str, float]:
@@ -93,12 +98,12 @@ def _scalars(run: RunFolder, record: dict[str, object]) -> dict[str, float]:
     if isinstance(shares, list) and len(shares) == len(names):
         for name, share in zip(names, shares, strict=True):
             found[f"actions/{name}"] = number_in({"share": share}, "share")
-    return {tag: value for tag, value in found.items() if math.isfinite(value)}
+    return {printable(tag): value for tag, value in found.items() if math.isfinite(value)}
 
 
 def _times(run: RunFolder) -> list[float]:
     """Moment of every line, in seconds since 1970."""
     seconds = [number_in(record, "seconds") for record in run.records]
-    passed = np.cumsum(np.nan_to_num(seconds, posinf=0, neginf=0))
+    passed = np.cumsum(np.clip(np.nan_to_num(seconds), 0, MOST_SECONDS))
     times: list[float] = ((run.path / LOG).stat().st_mtime - passed[-1] + passed).tolist()
     return times

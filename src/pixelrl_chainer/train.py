@@ -140,7 +140,8 @@ class Trainer:
         settings = self.config.train
         start = done = self.episodes_done
         works = start < settings.episodes
-        describe_run(self.folder, self.config.to_dict(), self.device, works=works)
+        described = self.folder, self.config.to_dict(), self.device
+        describe_run(*described, works=works, kind="agents", total=settings.episodes)
         log = self.folder / "log.jsonl"
         truncate_log(log, start)
         metric = self.env.task.metrics[0]

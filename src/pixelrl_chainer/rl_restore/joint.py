@@ -78,6 +78,8 @@ class JointTrainer(Run):
         If an image cannot be used, or the checkpoint is damaged or of other settings.
     """
 
+    kind = "joint"
+
     def __init__(
         self,
         config: RestoreConfig,

@@ -39,11 +39,14 @@ class Run(ABC):
 
     Attributes
     ----------
+    kind : str
+        What is trained: ``agent``, ``tools`` or ``joint``.
     store : CheckpointStore
     done : int
         Steps that are done.
     """
 
+    kind: str
     store: CheckpointStore
 
     def __init__(
@@ -99,7 +102,8 @@ class Run(ABC):
         OSError
             If a checkpoint or the log cannot be written.
         """
-        describe_run(self.folder, self.settings, self.device, works=self.done < self.steps)
+        works, described = self.done < self.steps, (self.folder, self.settings, self.device)
+        describe_run(*described, works=works, kind=self.kind, total=self.steps)
         log = self.folder / "log.jsonl"
         truncate_log(log, self.done, "step")
         with (

@@ -50,6 +50,8 @@ class AgentTrainer(Run):
         If an image cannot be used, or the checkpoint is damaged or of other settings.
     """
 
+    kind = "agent"
+
     def __init__(
         self,
         config: RestoreConfig,

@@ -81,6 +81,8 @@ class ToolTrainer(Run):
         If an image cannot be used, or the checkpoint is damaged or of other settings.
     """
 
+    kind = "tools"
+
     def __init__(
         self,
         config: RestoreConfig,

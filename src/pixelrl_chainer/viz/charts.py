@@ -14,9 +14,10 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from ..actions import ActionSet
-from ..curves import Numbers, Panel, Series, Shares
+from ..curves import Panel, Series, Shares
+from ..runlog import Numbers
 from .palette import colors
-from .training import line_color
+from .training import line_colors
 
 WIDTH, HEIGHT = 400, 230
 LEFT, RIGHT, TOP, BOTTOM = 54, 26, 8, 36
@@ -99,9 +100,10 @@ def _number(value: float) -> str:
     return f"{value:,.6g}".replace("-", "\N{MINUS SIGN}")
 
 
-def _drawing(content: str, label: str) -> str:
+def _drawing(content: str, label: str, *, focus: bool) -> str:
+    keys = ' tabindex="0"' if focus else ""
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" tabindex="0" '
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"{keys} '
         f'aria-label="{escape(label)}">{content}</svg>'
     )
 
@@ -110,18 +112,18 @@ def line_chart(panel: Panel) -> str:
     """Draw the lines of a panel: a figure with legend, chart and the numbers for the pointer."""
     axes = _Axes(_x_range(panel), _y_range(panel), panel.axis)
     lines, legend, numbers = [], [], []
-    for number, series in enumerate(panel.series):
-        color = line_color(series, number)
+    for series, color in zip(panel.series, line_colors(panel), strict=True):
+        shown = _thinned(series.x, series.y)
         if series.sparse:
-            lines += [axes.point(x, y, color) for x, y in zip(series.x, series.y, strict=True)]
+            lines += [axes.point(x, y, color) for x, y in zip(*shown, strict=True)]
         else:
-            pale = axes.path(*_thinned(series.x, series.y))
+            pale = axes.path(*shown)
             line = axes.path(*_thinned(series.x, series.line))
             lines.append(f'<path class="pale" stroke="{color}" d="{pale}"/>')
             lines.append(f'<path class="line" stroke="{color}" d="{line}"/>')
         mark = "dot" if series.sparse else "dash"
         legend.append((mark, color, escape(series.key)))
-        numbers.append(_readable(series, color))
+        numbers.append(_readable(series))
     if panel.ceiling is not None:
         place = axes.up(panel.ceiling)
         lines.append(f'<path class="ceiling" d="M{LEFT} {place:.1f}H{WIDTH - RIGHT}"/>')
@@ -134,11 +136,12 @@ def line_chart(panel: Panel) -> str:
         f'viewBox="{x} {y} {width} {height}">{"".join(lines)}</svg>'
     )
     hover = {"box": [LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM], "x": axes.x, "y": axes.y}
-    data = json.dumps({**hover, "axis": panel.axis, "series": numbers}).replace("<", "\\u003c")
+    read = {**hover, "axis": panel.axis, "series": numbers}
+    data = json.dumps(read, allow_nan=False).replace("<", "\\u003c")
     said = "; ".join(_told(series, panel.axis) for series in panel.series)
     return (
         f'<figure class="chart"><figcaption><h3>{escape(panel.title)}</h3>{_legend(legend)}'
-        f"</figcaption>{_drawing(axes.frame() + clip, f'{panel.title}. {said}')}"
+        f"</figcaption>{_drawing(axes.frame() + clip, f'{panel.title}. {said}', focus=True)}"
         f'<p class="reading{" long" * (len(numbers) > 1)}" aria-live="polite"></p>'
         f'<script type="application/json">{data}</script></figure>'
     )
@@ -195,13 +198,12 @@ def _thinned(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
     return x[chosen], y[chosen]
 
 
-def _readable(series: Series, color: str) -> dict[str, object]:
+def _readable(series: Series) -> dict[str, object]:
     """Return what the pointer reads of a line: numbers as they are in the log, to six digits."""
     count = len(series.x)
     chosen = np.unique(np.linspace(0, count - 1, min(count, HOVER_POINTS)).round().astype(int))
     return {
         "key": series.key,
-        "color": color,
         "x": series.x[chosen].tolist(),
         "y": [float(f"{value:.6g}") for value in series.y[chosen]],
     }
@@ -223,10 +225,18 @@ def area_chart(shares: Shares, actions: ActionSet, axis: str) -> str:
             f'<tr><th scope="row"><i class="swatch" style="--color:{color}"></i>'
             f"{escape(action.label)}</th><td>{first:.1%}</td><td>{last:.1%}</td></tr>"
         )
-    table = (
-        '<table><thead><tr><th scope="col">action</th><th scope="col">first part</th>'
-        f'<th scope="col">last part</th></tr></thead><tbody>{"".join(rows[::-1])}</tbody></table>'
+    heads = "".join(
+        f'<th scope="col">{escape(head)}</th>'
+        for head in ("action", *(_episodes(shares, part, axis) for part in (0, -1)))
     )
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows[::-1])}</tbody></table>"
     label = f"Shares of the actions among all choices, by {axis}; numbers in the table."
-    drawing = _drawing("".join(areas) + axes.frame(percent=True), label)
+    drawing = _drawing("".join(areas) + axes.frame(percent=True), label, focus=False)
     return f'<figure class="chart actions"><div>{drawing}</div>{table}</figure>'
+
+
+def _episodes(shares: Shares, part: int, axis: str) -> str:
+    """Name the steps of a part of the shares."""
+    starts, ends = shares.edges[:-1] + 0.5, shares.edges[1:] - 0.5
+    first, last = f"{starts[part]:,.0f}", f"{ends[part]:,.0f}"
+    return f"{axis} {first}" if first == last else f"{axis}s {first}\N{EN DASH}{last}"

@@ -21,7 +21,7 @@ from .charts import area_chart, line_chart
 from .page import png
 from .palette import colors
 from .run_tables import Rows, numbers_table, settings_table, table
-from .training import kernel_image, kernel_limit, kernel_text, spread
+from .training import kernel_image, kernel_limit, kernel_remark, kernel_text, spread
 
 if TYPE_CHECKING:
     from ..explanation import Explanation
@@ -64,8 +64,14 @@ class Contents:
     sample_note: str = ""
 
 
-def run_page(runs: Sequence[tuple[RunFolder, Contents]], title: str, footer: str) -> str:
-    """Return the report as HTML; of several runs with a list of them."""
+def run_page(
+    runs: Sequence[tuple[RunFolder, Contents]],
+    title: str,
+    footer: str,
+    scores: Rows = (),
+    caption: str = "",
+) -> str:
+    """Return the report as HTML; of several runs with a list of them, and scores of all."""
     if len(runs) == 1:
         body = _body(*runs[0])
     else:
@@ -75,6 +81,7 @@ def run_page(runs: Sequence[tuple[RunFolder, Contents]], title: str, footer: str
             for number, (run, contents) in enumerate(runs)
         )
         body = f"<h1>{escape(title)}</h1><nav><ul>{links}</ul></nav>"
+        body += _scores(scores, caption)
         for number, (run, contents) in enumerate(runs):
             # Headings go down by one; all text is escaped, so these are no one else's.
             inner = re.sub(r"(</?h)(\d)", lambda m: f"{m[1]}{int(m[2]) + 1}", _body(run, contents))
@@ -94,7 +101,7 @@ def _body(run: RunFolder, contents: Contents) -> str:
         _curves(run),
         _actions(run),
         _kernels(run),
-        _scores(contents),
+        _scores(contents.scores, contents.caption),
         _samples(contents),
         _settings(contents),
         _numbers(run),
@@ -131,9 +138,10 @@ def _curves(run: RunFolder) -> str:
     if not found:
         return ""
     hint = (
-        "Pale: every line of the log; dark: mean of the last 5 % of all lines. Point at a chart, "
-        "or focus it and use ← and →, to read numbers. Outliers, at most 1 % at either end, may "
-        "lie beyond the axes."
+        "Pale: every line of the log; dark: mean of the last 5 % of all lines (learning rate, "
+        "share of random actions and kernel: the numbers themselves). Point at a chart, or focus "
+        "it and use ← and →, Page Up and Down, Home and End, to read numbers. Outliers, at most "
+        "1 % at either end, may lie beyond the axes."
     )
     charts = "".join(map(line_chart, found))
     return _section(
@@ -142,13 +150,16 @@ def _curves(run: RunFolder) -> str:
 
 
 def _actions(run: RunFolder) -> str:
-    if run.task is None or not run.records:
+    if run.kind != "agents" or run.task is None or not run.records:
         return ""
     shares = action_shares(run)
     if shares is None:
         text = "The log has no shares of actions: it is of an earlier version, or damaged."
         return _section("Actions", f"<p>{text}</p>")
     text = "Share of each action among all that the pixels of the batch chose in all steps."
+    begin = shares.edges[0] + 0.5
+    if begin > run.records[0][run.step]:
+        text += f" Recorded from {run.step} {begin:,.0f} on."
     chart = area_chart(shares, run.task.action_set, run.step)
     return _section("Actions", f"<p class='hint'>{text}</p>{chart}")
 
@@ -170,7 +181,7 @@ def _kernels(run: RunFolder) -> str:
     stops = ", ".join(f"rgb{tuple(colour)}" for colour in colours.tolist())
     scale = (
         f"<p class='ramp'>−{limit:.3g}<i style='background:linear-gradient(90deg, {stops})'></i>"
-        f"{limit:.3g}; the centre is beyond</p>"
+        f"{limit:.3g}{kernel_remark(found)}</p>"
     )
     size = len(next(iter(found.values())))
     text = f"How returns of the {size} × {size} neighbours count for a pixel (Eqs. 12 and 13)."
@@ -189,9 +200,9 @@ def _picture(image: Image8, caption: str, alt: str) -> str:
     )
 
 
-def _scores(contents: Contents) -> str:
-    lines = "".join(f"<p>{escape(line)}</p>" for line in contents.caption.splitlines())
-    shown = table(contents.scores) if contents.scores else ""
+def _scores(scores: Rows, caption: str) -> str:
+    lines = "".join(f"<p>{escape(line)}</p>" for line in caption.splitlines())
+    shown = table(scores, "Scores") if scores else ""
     return _section("Scores", shown, lines) if shown or lines else ""
 
 

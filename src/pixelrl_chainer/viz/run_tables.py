@@ -9,7 +9,8 @@ from html import escape
 import numpy as np
 
 from ..curves import panels
-from ..runfolder import RunFolder, column
+from ..runfolder import RunFolder
+from ..runlog import column
 
 ROWS = 24
 """Lines of the log in the table of numbers, at most."""
@@ -17,8 +18,8 @@ ROWS = 24
 Rows = Sequence[Sequence[str]]
 
 
-def table(rows: Rows) -> str:
-    """A table that scrolls by itself; the first row are the headings."""
+def table(rows: Rows, name: str) -> str:
+    """A table that scrolls by itself; the first row are the headings, ``name`` is for readers."""
     head = "".join(f"<th scope='col'>{escape(cell)}</th>" for cell in rows[0])
     body = "".join(
         f"<tr><th scope='row'>{escape(row[0])}</th>"
@@ -27,7 +28,7 @@ def table(rows: Rows) -> str:
         for row in rows[1:]
     )
     return (
-        "<div class='scroll' tabindex='0' role='region' aria-label='table'>"
+        f"<div class='scroll' tabindex='0' role='region' aria-label='{escape(name)}'>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
@@ -61,7 +62,7 @@ def numbers_table(run: RunFolder) -> str:
     for number in chosen:
         rows.append([f"{steps[number]:g}", *(_cell(found[number]) for found in values)])
     summary = f"{len(chosen)} of {len(run.records)} lines of the log"
-    return f"<details><summary>{summary}</summary>{table(rows)}</details>"
+    return f"<details><summary>{summary}</summary>{table(rows, 'Lines of the log')}</details>"
 
 
 def _spread(numbers: Sequence[int], most: int) -> Iterable[int]:

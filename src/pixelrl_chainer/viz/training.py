@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..actions import ActionSet
-from ..curves import Panel, Series, Shares, action_shares, kernels, panels
+from ..curves import Panel, Shares, action_shares, kernels, panels
 from ..images import Image8
 from ..runfolder import RunFolder
 from .figures import save
@@ -45,13 +45,18 @@ def draw_training(run: RunFolder, folder: Path) -> list[Path]:
     return written
 
 
-def line_color(series: Series, number: int) -> str:
-    """Colour of a line: what the agents start from is gray, other points are black."""
-    if series.key.endswith("_input"):
-        return LINE_COLORS[1]
-    if series.sparse:
-        return LINE_COLORS[0]
-    return LINE_COLORS[2:][number % len(LINE_COLORS[2:])]
+def line_colors(panel: Panel) -> list[str]:
+    """Colours of the lines: what the agents start from is gray, the first other points black."""
+    black, gray, *others = LINE_COLORS
+    found = []
+    for number, series in enumerate(panel.series):
+        if series.key.endswith("_input"):
+            found.append(gray)
+        elif series.sparse and black not in found:
+            found.append(black)
+        else:
+            found.append(others[number % len(others)])
+    return found
 
 
 def draw_curves(found: list[Panel], path: Path, title: str) -> None:
@@ -71,15 +76,14 @@ def draw_curves(found: list[Panel], path: Path, title: str) -> None:
     for axis in list(axes)[len(found) :]:
         axis.set_axis_off()
     for axis, panel in zip(figure.axes, found, strict=False):
-        for number, series in enumerate(panel.series):
-            color = line_color(series, number)
+        for series, color in zip(panel.series, line_colors(panel), strict=True):
             if series.sparse:
                 axis.plot(series.x, series.y, "o", color=color, markersize=3, label=series.key)
                 continue
             axis.plot(series.x, series.y, color=color, alpha=0.25, linewidth=0.8)
             axis.plot(series.x, series.line, color=color, label=series.key)
         if panel.ceiling is not None:
-            axis.axhline(panel.ceiling, color="gray", linestyle=":", label="all actions equal")
+            axis.axhline(panel.ceiling, color="gray", linestyle=":", label="all actions alike")
         axis.set(title=panel.title, xlabel=panel.axis)
         axis.grid(alpha=0.3)
         axis.legend(fontsize="small", framealpha=0.6)
@@ -136,6 +140,13 @@ def kernel_limit(found: Mapping[int, NDArray[np.float32]]) -> float:
     return max(beside) or 1.0
 
 
+def kernel_remark(found: Mapping[int, NDArray[np.float32]]) -> str:
+    """Say that weights beyond the scale are those of the centres, if there are such."""
+    limit = kernel_limit(found)
+    centres = (abs(kernel[len(kernel) // 2, len(kernel) // 2]) for kernel in found.values())
+    return "; the centre is beyond" * any(centre > limit for centre in centres)
+
+
 def kernel_image(kernel: NDArray[np.float32], limit: float) -> Image8:
     """Colour a kernel, uint8 (K, K, 3) red, green, blue; white is 0, the ends are ±``limit``."""
     share = (np.clip(kernel / limit, -1, 1) + 1) / 2
@@ -146,7 +157,7 @@ def kernel_image(kernel: NDArray[np.float32], limit: float) -> Image8:
 def kernel_text(kernel: NDArray[np.float32]) -> str:
     """Say centre and sum of a kernel."""
     centre = len(kernel) // 2
-    return f"centre {kernel[centre, centre]:.4f}, sum {kernel.sum():.4f}"
+    return f"centre {kernel[centre, centre]:.4f}, sum {kernel.sum(dtype=np.float64):.4f}"
 
 
 def draw_kernels(found: Mapping[int, NDArray[np.float32]], path: Path, title: str) -> None:
@@ -170,5 +181,5 @@ def draw_kernels(found: Mapping[int, NDArray[np.float32]], path: Path, title: st
         axis.set_title(f"after {step}\n{kernel_text(kernel)}", fontsize="small")
     scale = ScalarMappable(Normalize(-limit, limit), KERNEL_COLORS)
     bar = figure.colorbar(scale, ax=list(axes), shrink=0.7)
-    bar.set_label("weight; the centre is beyond", fontsize="small")
+    bar.set_label(f"weight{kernel_remark(found)}", fontsize="small")
     save(figure, path)

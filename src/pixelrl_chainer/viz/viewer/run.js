@@ -1,7 +1,7 @@
 "use strict";
 
-// Shows the numbers of a chart below the pointer, or, with the keys ← and →, of one step after
-// another. A chart is complete without it.
+// Shows the numbers of a chart below the pointer, or, with keys (← and →, Page Up
+// and Down, Home and End), of one step after another. A chart is complete without it.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -46,10 +46,13 @@ class Chart {
   }
 
   key(event) {
-    const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!way || event.altKey || event.ctrlKey || event.metaKey) return;
+    const last = this.steps.length - 1, page = Math.ceil(last / 10);
+    const way = {
+      ArrowLeft: -1, ArrowRight: 1, PageUp: -page, PageDown: page, Home: -last, End: last,
+    }[event.key];
+    if (way === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
-    this.index = Math.min(Math.max(this.index + way, 0), this.steps.length - 1);
+    this.index = Math.min(Math.max(this.index + way, 0), last);
     this.show();
   }
 
