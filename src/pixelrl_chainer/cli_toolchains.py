@@ -26,10 +26,8 @@ def explain_toolchain(
     from .rl_restore.steering import chain_of, indices_of
 
     refuse_others(given, "forbid", "tools", "what_if")
-    if given["what_if"] and clean is None:
-        raise ConfigError("--what-if needs --clean CLEAN: outcomes are compared with it")
-    if given["what_if"] and kind not in ("html", "npz"):
-        raise ConfigError(f"--what-if is shown in html and npz, not in {kind}; leave it out")
+    if given["what_if"]:
+        _check_what_if(clean, kind)
     refuse_to_replace(output, [path for path in (image, clean) if path], force=force)
     folder, _ = find_weights(given["weights"])
     start = read_start(image, clean)
@@ -57,6 +55,16 @@ def explain_toolchain(
     )
     _write(found, kind, output, _facts(found, folder, len(first)))
     return _summary(found)
+
+
+def _check_what_if(clean: Path | None, kind: str) -> None:
+    """Raise ConfigError if outcomes cannot be had, or would not be shown."""
+    from .errors import ConfigError
+
+    if clean is None:
+        raise ConfigError("--what-if needs --clean CLEAN: outcomes are compared with it")
+    if kind not in ("html", "npz"):
+        raise ConfigError(f"--what-if is shown in html and npz, not in {kind}; leave it out")
 
 
 def _facts(found: ToolchainExplanation, folder: Path, given: int) -> dict[str, str]:

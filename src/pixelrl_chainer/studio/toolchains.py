@@ -120,14 +120,7 @@ class Toolchains:
             If something does not fit; the last run is kept.
         """
         steps = T_MAX if settings.steps is None else settings.steps
-        settings.check_seed()
-        if not 1 <= steps <= T_MAX or len(settings.tools) > steps or settings.level is not None:
-            raise ConfigError(
-                f"T = {steps}, {len(settings.tools)} given tools, level {settings.level}: expected "
-                f"1 to {T_MAX} steps, no more tools than steps, and no level"
-            )
-        if STOP in settings.tools[:-1] and any(settings.tools[settings.tools.index(STOP) + 1 :]):
-            raise ConfigError(f"given tools: expected none after {STOP}")
+        _check(settings, steps)
         folder = pick(folders(self.given), settings.weights, NO_WEIGHTS)
         trained = load_agent_and_tools(folder, self.device)
         labels = trained.toolbox.labels[: trained.agent.n_actions]
@@ -150,18 +143,7 @@ class Toolchains:
         same = self.found is not None and begin is self._from
         self.change = compare(self.found, found) if self.found is not None and same else None
         self.found, self._from = found, begin
-        facts = {
-            "weights": settings.weights or "/".join(folder.parts[-2:]),
-            "corruption": f"{GROUP}, seed {settings.seed}" if settings.degrade else "",
-            "toolchain": ", ".join(found.names),
-            "given": ", ".join(
-                f"{labels[i]} in step {step + 1}"
-                + ("" if step < len(found.chain) else ", not reached")
-                for step, i in given.items()
-            ),
-            "forbidden": ", ".join(settings.forbidden),
-        }
-        self.facts = {key: value for key, value in facts.items() if value}
+        self.facts = _facts(settings, folder, found)
 
     def _begin(self, settings: Settings) -> _From:
         """Return where the run begins: where the one before did, unless something is new."""
@@ -197,3 +179,33 @@ class Toolchains:
         if self.found is None:
             raise ConfigError("nothing to show: run the agent first")
         return self.found
+
+
+def _check(settings: Settings, steps: int) -> None:
+    """Raise ConfigError if something in the settings is out of range or does not fit."""
+    settings.check_seed()
+    tools = settings.tools
+    if not 1 <= steps <= T_MAX or len(tools) > steps or settings.level is not None:
+        raise ConfigError(
+            f"T = {steps}, {len(tools)} given tools, level {settings.level}: expected 1 to {T_MAX} "
+            "steps, no more tools than steps, and no level"
+        )
+    if STOP in tools and any(tools[tools.index(STOP) + 1 :]):
+        raise ConfigError(f"given tools: expected none after {STOP}")
+
+
+def _facts(settings: Settings, folder: Path, found: ToolchainExplanation) -> dict[str, str]:
+    """Say below the title of a report what made it."""
+    given = [
+        f"{name} in step {step + 1}" + ("" if step < len(found.chain) else ", not reached")
+        for step, name in enumerate(settings.tools)
+        if name
+    ]
+    facts = {
+        "weights": settings.weights or "/".join(folder.parts[-2:]),
+        "corruption": f"{GROUP}, seed {settings.seed}" if settings.degrade else "",
+        "toolchain": ", ".join(found.names),
+        "given": ", ".join(given),
+        "forbidden": ", ".join(settings.forbidden),
+    }
+    return {key: value for key, value in facts.items() if value}
