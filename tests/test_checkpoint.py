@@ -247,6 +247,34 @@ def test_killed_before_tidying_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert names(tmp_path) == ["000002", "000003"]
 
 
+@pytest.mark.parametrize("episode", [2, 3])
+def test_killed_while_an_old_checkpoint_is_removed(
+    episode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an older episode, or of the same one that is written anew: what is half is not read."""
+    run = Run(tmp_path, "plain")
+    run.train(0, 1)
+    run.save(1, 30.0)
+    run.save(2, 20.0)
+    remove = shutil.rmtree
+
+    def killed(path: Path, **options: Any) -> None:
+        if (path / "state.json").is_file():
+            (path / "state.json").unlink()
+            raise SystemExit
+        remove(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(SystemExit):
+        run.save(episode, 25.0)
+    monkeypatch.undo()
+    again = Run(tmp_path, "plain")
+    assert again.resume() in (1, 3)
+    assert again.store.best() == Best(1, 30.0)
+    again.save(4, 21.0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000001", "000004"]
+
+
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "000002.backup").mkdir()

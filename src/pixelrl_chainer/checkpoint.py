@@ -101,14 +101,15 @@ class CheckpointStore:
             state = {"episode": episode, "score": score, **self.identity}
             write_json(temporary / "state.json", state)
             extra(temporary)
-            shutil.rmtree(self.path(episode), ignore_errors=True)
+            if self.path(episode).is_dir():
+                _remove(self.path(episode))
             os.replace(temporary, self.path(episode))
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         best = self.best()
         for old in self._complete():
             if int(old.name) not in (episode, best and best.episode):
-                shutil.rmtree(old)
+                _remove(old)
 
     def resume(self, model: PixelFCN, optimizer: chainer.Optimizer) -> int:
         """Load the newest checkpoint into ``model`` and ``optimizer``; return its episode, or 0.
@@ -133,6 +134,13 @@ class CheckpointStore:
         except (WeightsError, KeyError, TypeError, ValueError) as error:
             raise _damaged(path, error) from error
         return state.episode
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint; if the process is killed meanwhile, it is gone or whole, not damaged."""
+    hidden = path.with_name(f".{path.name}.old")
+    os.replace(path, hidden)
+    shutil.rmtree(hidden)
 
 
 class _State(NamedTuple):
