@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -140,18 +141,35 @@ def _format(kind: str | None, output: Path) -> str:
 def _write(found: Explanation, kind: str, output: Path, facts: dict[str, str]) -> None:
     """Write an explanation in one of the formats."""
     from .viz.figures import contact_sheet
-    from .viz.frames import frames, write_gif, write_mp4
-    from .viz.page import page_data, write_page
+    from .viz.frames import frames
+    from .viz.page import page_data
     from .viz.palette import colors
 
+    palette = colors(found.task.action_set.names)
+    write_as(kind, output, found, partial(page_data, facts=facts), contact_sheet, frames, palette)
+
+
+def write_as(
+    kind: str,
+    output: Path,
+    found: Any,
+    page_data: Callable[[Any], dict[str, Any]],
+    draw: Callable[[Any, Path], None],
+    frames: Callable[[Any], Iterator[Any]],
+    palette: Sequence[str],
+) -> None:
+    """Write what was found in one of :data:`FORMATS`, by the functions for that kind of it."""
+    from .viz.frames import write_gif, write_mp4
+    from .viz.page import write_page
+
     if kind == "html":
-        write_page(page_data(found, facts), output)
+        write_page(page_data(found), output)
     elif kind == "npz":
         found.save(output)
     elif kind == "png":
-        contact_sheet(found, output)
+        draw(found, output)
     elif kind == "gif":
-        write_gif(frames(found), output, colors(found.task.action_set.names))
+        write_gif(frames(found), output, palette)
     else:
         write_mp4(frames(found), output)
 

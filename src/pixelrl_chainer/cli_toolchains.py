@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,21 +81,12 @@ def _facts(found: ToolchainExplanation, folder: Path, given: int) -> dict[str, s
 
 def _write(found: ToolchainExplanation, kind: str, output: Path, facts: dict[str, str]) -> None:
     """Write an explanation in one of the formats."""
+    from .cli_explain import write_as
     from .rl_restore.figures import colors_of, draw_sheet, frames
     from .rl_restore.page import page_data
-    from .viz.frames import write_gif, write_mp4
-    from .viz.page import write_page
 
-    if kind == "html":
-        write_page(page_data(found, facts), output)
-    elif kind == "npz":
-        found.save(output)
-    elif kind == "png":
-        draw_sheet(found, output)
-    elif kind == "gif":
-        write_gif(frames(found), output, colors_of(found.specs))
-    else:
-        write_mp4(frames(found), output)
+    palette = colors_of(found.specs)
+    write_as(kind, output, found, partial(page_data, facts=facts), draw_sheet, frames, palette)
 
 
 def _summary(found: ToolchainExplanation) -> str:

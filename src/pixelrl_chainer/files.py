@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .errors import DataError
+
 
 @contextmanager
 def replace_atomically(path: Path) -> Iterator[Path]:
@@ -32,6 +34,24 @@ def replace_atomically(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replace_or_say(path: Path) -> Iterator[Path]:
+    """:func:`replace_atomically`, whose failure is a line for people.
+
+    Raises
+    ------
+    DataError
+        If the folder or the file cannot be written.
+    """
+    try:
+        with replace_atomically(path) as temporary:
+            yield temporary
+    except OSError as error:
+        raise DataError(
+            f"cannot write {path} ({error.strerror}); check the folder and the free space"
+        ) from error
 
 
 def declared_members(path: Path) -> int:

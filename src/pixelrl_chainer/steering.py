@@ -17,7 +17,7 @@ from .actions import ActionSet
 from .backend import Array, to_numpy, xp_of
 from .env import PixelEnv, Rollout
 from .errors import ConfigError, DataError, reason
-from .files import replace_atomically
+from .files import replace_or_say
 from .task import Task
 
 FREE = -1
@@ -195,13 +195,13 @@ def write_maps(
         "actions": np.array(actions.names),
         **(others or {}),
     }
-    try:
-        with replace_atomically(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-    except OSError as error:
-        raise DataError(
-            f"cannot write {path} ({error.strerror}); check the folder and the free space"
-        ) from error
+    write_arrays(path, arrays)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write a compressed npz file that :func:`read_arrays` reads; DataError if that fails."""
+    with replace_or_say(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def read_maps(path: Path, actions: ActionSet) -> NDArray[np.uint8]:

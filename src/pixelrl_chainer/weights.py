@@ -156,22 +156,32 @@ def assign(model: PixelFCN, arrays: Arrays, path: Path) -> None:
     WeightsError
         Naming the first missing or left-over key or the first shape that differs.
     """
-    parameters = network_arrays(model)
+    check_arrays(arrays, network_arrays(model), path)
+    copy_arrays(model, arrays)
+
+
+def check_arrays(arrays: Arrays, expected: Arrays, path: Path) -> None:
+    """Check that a file has the names and shapes that a network has.
+
+    Raises
+    ------
+    WeightsError
+        Naming the first missing or left-over key or the first shape that differs.
+    """
     for problem, keys in (
-        ("is missing", parameters.keys() - arrays.keys()),
-        ("belongs to no layer", arrays.keys() - parameters.keys()),
+        ("is missing", expected.keys() - arrays.keys()),
+        ("belongs to no layer", arrays.keys() - expected.keys()),
     ):
         if keys:
             raise WeightsError(
-                f"{path}: array {min(keys)!r} {problem} ({len(parameters)} arrays expected, "
+                f"{path}: array {min(keys)!r} {problem} ({len(expected)} arrays expected, "
                 f"{len(arrays)} found)"
             )
-    for key, parameter in parameters.items():
-        if arrays[key].shape != parameter.shape:
+    for key, array in expected.items():
+        if arrays[key].shape != array.shape:
             raise WeightsError(
-                f"{path}: {key} should have shape {parameter.shape}, found {arrays[key].shape}"
+                f"{path}: {key} should have shape {array.shape}, found {arrays[key].shape}"
             )
-    copy_arrays(model, arrays)
 
 
 def network_arrays(model: PixelFCN) -> dict[str, np.ndarray[Any, Any]]:

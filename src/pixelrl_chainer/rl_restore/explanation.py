@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from ..backend import CPU, Device, to_numpy
 from ..errors import DataError
-from ..files import replace_atomically
 from ..images import ImageFloat
 from ..progress import Progress, no_progress
+from ..steering import write_arrays
 from .apply import T_MAX, Restored, parts_of, picture, preferences, read_rgb, restore_image
 from .evaluate import METRICS
 from .patches import float_psnr
@@ -156,13 +156,7 @@ class ToolchainExplanation:
         }
         others = {"target": self.clean, "outcomes": self.outcomes}
         arrays.update({key: array for key, array in others.items() if array is not None})
-        try:
-            with replace_atomically(path) as temporary, temporary.open("wb") as file:
-                np.savez_compressed(file, **arrays)
-        except OSError as error:
-            raise DataError(
-                f"cannot write {path} ({error.strerror}); check the folder and the free space"
-            ) from error
+        write_arrays(path, arrays)
 
 
 def explain_toolchain(

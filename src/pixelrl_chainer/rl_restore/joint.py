@@ -13,8 +13,7 @@ from ..checkpoint import CheckpointStore
 from ..episode import Record
 from ..imagesets import ImageSet
 from .chains import held_out_scores, restore, score_chains
-from .distortions import mixed
-from .patches import Pair, Patches
+from .patches import Pair, mixed_patches
 from .run import Run
 from .settings import RestoreConfig
 from .weights import Trained, fingerprint, load_trained, save_trained
@@ -98,12 +97,9 @@ class JointTrainer(Run):
         }
         every = settings.checkpoint_every
         super().__init__(folder, identity, settings.steps, settings.log_every, every, device)
-        corrupt = mixed(config.data.group, config.data.distortions)
-        self.patches = Patches(images, corrupt, config.data, settings.seed)
-        self.validation = Patches(images, corrupt, config.data, settings.seed, "eval").batch(
-            0, settings.validation
+        self.patches, self.validation, self.scored = mixed_patches(
+            images, held_out, config.data, settings.seed, settings.validation
         )
-        self.scored = Patches(held_out, corrupt, config.data, settings.seed, "eval")
         with device.use():
             trained.toolbox.to_device(device.chainer_name)
             trained.agent.to_device(device.chainer_name)

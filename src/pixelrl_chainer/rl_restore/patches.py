@@ -21,6 +21,7 @@ from ..errors import DataError
 from ..images import Image8, ImageFloat, read_image, to_float
 from ..imagesets import ImageSet
 from ..rng import stream
+from .distortions import mixed
 from .settings import PATCH_SIZE, DataSettings
 
 Pair = tuple[ImageFloat, ImageFloat]
@@ -172,3 +173,19 @@ class Patches:
 
 def _planes(image: ImageFloat) -> ImageFloat:
     return np.ascontiguousarray(image.transpose(2, 0, 1))
+
+
+def mixed_patches(
+    images: ImageSet, held_out: ImageSet, data: DataSettings, seed: int, count: int
+) -> tuple[Patches, Pair, Patches]:
+    """Make what agents, and tools with them, learn: mixtures of distortions.
+
+    Returns
+    -------
+    tuple
+        Patches to train on, the first ``count`` of others to validate on, and held-out ones.
+    """
+    corrupt = mixed(data.group, data.distortions)
+    validation = Patches(images, corrupt, data, seed, "eval").batch(0, count)
+    held = Patches(held_out, corrupt, data, seed, "eval")
+    return Patches(images, corrupt, data, seed), validation, held

@@ -17,11 +17,10 @@ from ..imagesets import ImageSet
 from ..rng import stream
 from ..weights import assign, network_arrays, read_npz, save_network
 from .chains import held_out_scores, score_chains
-from .distortions import mixed
 from .dqn import RestoreDQN, learning_rate
 from .environment import RestoreEnv
 from .networks import QNetwork, observe
-from .patches import Patches
+from .patches import mixed_patches
 from .replay import EpisodeReplay
 from .run import Run
 from .settings import PATCH_SIZE, RestoreConfig
@@ -68,12 +67,9 @@ class AgentTrainer(Run):
         }
         every = settings.checkpoint_every
         super().__init__(folder, identity, settings.steps, settings.log_every, every, device)
-        corrupt = mixed(config.data.group, config.data.distortions)
-        self.patches = Patches(images, corrupt, config.data, settings.seed)
-        self.validation = Patches(images, corrupt, config.data, settings.seed, "eval").batch(
-            0, settings.validation
+        self.patches, self.validation, self.scored = mixed_patches(
+            images, held_out, config.data, settings.seed, settings.validation
         )
-        self.scored = Patches(held_out, corrupt, config.data, settings.seed, "eval")
         self.toolbox = toolbox
         self.env = RestoreEnv(toolbox, settings.reward, settings.t_max, device)
         with device.use():

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ import numpy as np
 
 from ..backend import to_numpy
 from ..errors import WeightsError
-from ..weights import Arrays, finite_floats, read_npz, save_network, unpack
+from ..weights import Arrays, check_arrays, finite_floats, read_npz, save_network, unpack
 from .networks import N_FEATURES, N_HIDDEN, TOOL_TYPES, QNetwork, Tool
 from .toolbox import TOOLBOXES, Toolbox
 
@@ -107,7 +106,7 @@ def load_tool(path: Path) -> Tool:
     arrays = read_npz(path)
     # The weights are replaced at once, so any generator will do.
     tool = TOOL_TYPES[8 if "conv1_2/weights" in arrays else 3](np.random.default_rng(0))
-    _check(arrays, tool_arrays(tool), path)
+    check_arrays(arrays, tool_arrays(tool), path)
     for layer in tool.children():
         _assign_convolution(layer, arrays, layer.name, "weights")
     return tool
@@ -147,7 +146,7 @@ def load_agent(path: Path) -> QNetwork:
             f"{', '.join(map(str, TOOLBOXES))} tools, found {len(arrays)} arrays that are not one"
         )
     agent = QNetwork(np.random.default_rng(0), n_tools, sizes[1] > n_tools)
-    _check(arrays, agent_arrays(agent), path)
+    check_arrays(arrays, agent_arrays(agent), path)
     features = agent.features
     for layer in (features.l1, features.l2, features.l3, features.l4):
         _assign_convolution(layer, arrays, f"prediction/{layer.name}", "w")
@@ -219,21 +218,3 @@ def _convolution_arrays(
 def _assign_convolution(layer: chainer.Link, arrays: Arrays, name: str, weights: str) -> None:
     layer.W.array[...] = arrays[f"{name}/{weights}"].transpose(3, 2, 0, 1)
     layer.b.array[...] = arrays[f"{name}/biases"]
-
-
-def _check(arrays: Arrays, expected: Mapping[str, np.ndarray[Any, Any]], path: Path) -> None:
-    """Raise WeightsError unless names and shapes are those expected."""
-    for problem, keys in (
-        ("is missing", expected.keys() - arrays.keys()),
-        ("belongs to no layer", arrays.keys() - expected.keys()),
-    ):
-        if keys:
-            raise WeightsError(
-                f"{path}: array {min(keys)!r} {problem} ({len(expected)} arrays expected, "
-                f"{len(arrays)} found)"
-            )
-    for key, array in expected.items():
-        if arrays[key].shape != array.shape:
-            raise WeightsError(
-                f"{path}: {key} should have shape {array.shape}, found {arrays[key].shape}"
-            )

@@ -23,7 +23,7 @@ from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..files import replace_atomically
+from ..files import replace_or_say
 from ..images import Image8, to_8bit
 from ..metrics import Metric
 from .palette import colors
@@ -191,13 +191,8 @@ def write_page(data: Mapping[str, Any], path: Path) -> None:
         If it cannot be written.
     """
     text = page(data)
-    try:
-        with replace_atomically(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DataError(
-            f"cannot write {path} ({error.strerror}); check the folder and the free space"
-        ) from error
+    with replace_or_say(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def page(data: Mapping[str, Any]) -> str:
