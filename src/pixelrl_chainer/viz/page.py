@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -197,24 +198,26 @@ def write_page(data: Mapping[str, Any], path: Path) -> None:
 
 def page(data: Mapping[str, Any]) -> str:
     """Return the report as HTML."""
-    folder = resources.files(__package__) / "viewer"
-    parts = {
-        name: (folder / name).read_text(encoding="utf-8")
-        for name in ("viewer.html", "viewer.css", "viewer.js")
-    }
     # Text cannot end the element it stands in, whatever an image is called.
-    content = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
-    html = parts["viewer.html"]
-    for mark, text in (
-        ("/*css*/", parts["viewer.css"]),
-        ("/*js*/", parts["viewer.js"]),
-        ("/*data*/", content),
-    ):
-        before, found, after = html.partition(mark)
-        if not found:
-            raise DataError(f"viewer.html lacks {mark}: the installation is damaged")
-        html = before + text + after
-    return html
+    return assemble("viewer", data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"))
+
+
+def assemble(name: str, **texts: str) -> str:
+    """Put style sheet, script and texts into ``name``.html of viewer/, at marks such as /*css*/.
+
+    Raises
+    ------
+    DataError
+        If a mark is missing.
+    """
+    folder = resources.files(__package__) / "viewer"
+    html, *code = ((folder / f"{name}.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
+    texts.update(zip(("css", "js"), code, strict=True))
+    for mark in texts:
+        if f"/*{mark}*/" not in html:
+            raise DataError(f"{name}.html lacks /*{mark}*/: the installation is damaged")
+    # In one pass: a text that looks like a mark stays a text.
+    return re.sub(rf"/\*({'|'.join(texts)})\*/", lambda found: texts[found[1]], html)
 
 
 def picture(planes: Numbers) -> Image8:

@@ -9,7 +9,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
-from importlib import resources
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +17,7 @@ from ..curves import action_shares, kernels, panels
 from ..images import Image8, to_8bit
 from ..runfolder import RunFolder
 from .charts import area_chart, line_chart
-from .page import png
+from .page import assemble, png
 from .palette import colors
 from .run_tables import Rows, numbers_table, settings_table, table
 from .training import kernel_image, kernel_limit, kernel_remark, kernel_text, spread
@@ -86,12 +85,8 @@ def run_page(
             # Headings go down by one; all text is escaped, so these are no one else's.
             inner = re.sub(r"(</?h)(\d)", lambda m: f"{m[1]}{int(m[2]) + 1}", _body(run, contents))
             body += f"<article id='run{number}'>{inner}</article>"
-    folder = resources.files(__package__) / "viewer"
-    texts = {name: (folder / f"run.{name}").read_text("utf-8") for name in ("html", "css", "js")}
-    texts["title"] = escape(title)
-    texts["body"] = f"{body}<footer><p>{escape(footer)}</p></footer>"
-    # In one pass: a name that looks like a mark stays a name.
-    return re.sub(r"/\*(title|css|body|js)\*/", lambda mark: texts[mark[1]], texts["html"])
+    body += f"<footer><p>{escape(footer)}</p></footer>"
+    return assemble("run", title=escape(title), body=body)
 
 
 def _body(run: RunFolder, contents: Contents) -> str:
